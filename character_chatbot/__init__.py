@@ -1,0 +1,1 @@
+"""Characters that answer: dialogues, bases, training, evaluation, engines."""

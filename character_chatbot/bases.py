@@ -1,0 +1,217 @@
+"""Base models: which one a run takes, and how it is loaded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from character_chatbot.devices import Device
+from config import Settings
+from utils.announcements import Announcement, Announcements
+from utils.errors import BaseModelError
+from utils.hub import HubState, hub_endpoint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+Loaded = TypeVar("Loaded")
+
+FAMILIES = ("llama", "qwen")
+NANO = "nano"  # as a value of --base
+HUB, PATH = "hub", "path"
+CONNECT = "check the connection, or give a folder: --base PATH"
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model that can be loaded.
+
+    ``kind``: ``hub`` (``location`` is a repository), ``path`` or ``nano`` (``location`` is a folder).
+    ``name``: for people and for run.json; the same name means the same weights.
+    """
+
+    kind: str
+    name: str
+    location: str
+    only_cached: bool = False
+
+
+def choose_base(
+    family: str,
+    wanted: str,
+    device: Device,
+    settings: Settings,
+    check_hub: Callable[[], HubState],
+    fetch_nano: Callable[[], Path],
+    announcements: Announcements,
+) -> Base:
+    """The base for a training run.
+
+    Args:
+        family: ``llama`` or ``qwen``.
+        wanted: a repository, a folder, ``nano``, or empty for the family's default on this device.
+        check_hub: asked only where the answer matters.
+        fetch_nano: makes the nano base or finds it made.
+        announcements: hears of the step down to the nano base.
+
+    Raises:
+        BaseModelError: ``wanted`` is neither a folder with a model nor a repository that can be had.
+    """
+    if wanted == NANO:
+        return nano_base(fetch_nano())
+    if wanted:
+        return find_base(wanted, check_hub)
+    default = default_base(family, device, settings)
+    if is_cached(default):
+        return Base(HUB, default, default, only_cached=not check_hub().reachable)
+    hub = check_hub()
+    if hub.reachable:
+        return Base(HUB, default, default)
+    announcements.add(
+        Announcement("base model", default, "the nano base, made from this series alone", hub.why, CONNECT)
+    )
+    return nano_base(fetch_nano())
+
+
+def default_base(family: str, device: Device, settings: Settings) -> str:
+    """The family's repository for this device."""
+    bases = settings.families[family]
+    return bases.gpu if device.kind == "cuda" else bases.laptop
+
+
+def nano_base(folder: Path) -> Base:
+    return Base(NANO, folder.name, str(folder))
+
+
+def find_base(wanted: str, check_hub: Callable[[], HubState]) -> Base:
+    """A base by folder or repository name. Raises BaseModelError."""
+    folder = Path(wanted).expanduser()
+    if (folder / "config.json").is_file():
+        return Base(PATH, str(folder.resolve()), str(folder.resolve()))
+    if folder.exists():
+        raise BaseModelError(f"{wanted} holds no model: there is no config.json in it.")
+    if not _is_repository_name(wanted):
+        raise BaseModelError(
+            f"no base model '{wanted}'.",
+            instead="A base is a folder with config.json, a repository of the hub (owner/name), or nano.",
+        )
+    hub = HubState(False) if is_cached(wanted) else check_hub()
+    if not hub.reachable and not is_cached(wanted):
+        raise BaseModelError(
+            f"base model {wanted} is not on this machine, and {hub.why}.",
+            remedies=[("Go without", "--base nano"), ("Or a folder", "--base PATH")],
+        )
+    return Base(HUB, wanted, wanted, only_cached=not hub.reachable)
+
+
+def _is_repository_name(name: str) -> bool:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return name.count("/") == 1
+
+
+def is_cached(repository: str) -> bool:
+    """Whether the hub's cache on this machine has the repository's configuration and weights."""
+    from huggingface_hub import try_to_load_from_cache
+
+    def has(file: str) -> bool:
+        return isinstance(try_to_load_from_cache(repository, file), str)
+
+    return has("config.json") and (has("model.safetensors") or has("model.safetensors.index.json"))
+
+
+def load_tokenizer(base: Base, token: str = "") -> PreTrainedTokenizerBase:
+    """The tokenizer of a base. Raises BaseModelError: cannot be had, or has no chat template."""
+    from transformers import AutoTokenizer
+
+    tokenizer = _load(
+        base,
+        lambda: AutoTokenizer.from_pretrained(base.location, token=token or None, local_files_only=base.only_cached),
+    )
+    if not tokenizer.chat_template:
+        raise BaseModelError(
+            f"base model {base.name} has no chat template, so it cannot hold a conversation.",
+            instead="Bases made for chat are usually named …-Instruct or …-Chat.",
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # harmless: labels, not padding, decide what is learnt
+    return tokenizer
+
+
+def load_model(base: Base, device: Device, token: str = "") -> PreTrainedModel:
+    """The model of a base, on the device. Weights come from safetensors only. Raises BaseModelError."""
+    from transformers import AutoModelForCausalLM
+
+    model = _load(
+        base,
+        lambda: AutoModelForCausalLM.from_pretrained(
+            base.location,
+            dtype=device.dtype,
+            device_map=device.kind if device.kind == "cuda" else None,
+            use_safetensors=True,
+            token=token or None,
+            local_files_only=base.only_cached,
+        ),
+    )
+    model.eval()
+    return model
+
+
+def _load(base: Base, load: Callable[[], Loaded]) -> Loaded:
+    from huggingface_hub import errors as hub_errors
+
+    try:
+        return load()
+    except Exception as error:
+        cause = _hub_error(error)
+        if isinstance(cause, hub_errors.GatedRepoError):
+            raise _gated(base) from None
+        if isinstance(cause, hub_errors.RepositoryNotFoundError):
+            raise _not_found(base) from None
+        if isinstance(error, OSError | ValueError | KeyError):
+            raise BaseModelError(f"base model {base.name} cannot be loaded: {_first_line(error)}") from error
+        raise
+
+
+def _hub_error(error: BaseException | None) -> BaseException | None:
+    """The hub's own error behind the one that transformers raises."""
+    from huggingface_hub import errors as hub_errors
+
+    while error is not None:
+        if isinstance(error, hub_errors.RepositoryNotFoundError):  # GatedRepoError is one, too
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _gated(base: Base) -> BaseModelError:
+    return BaseModelError(
+        f"base model {base.name} is gated: its licence has to be accepted, and a token has to be set.",
+        remedies=[
+            ("Accept the licence", f"{hub_endpoint()}/{base.location}"),
+            ("Make a token", f"{hub_endpoint()}/settings/tokens"),
+            ("Set it in .env", "HF_TOKEN=hf_…"),
+            ("Go without", "--base nano"),
+        ],
+    )
+
+
+def _not_found(base: Base) -> BaseModelError:
+    return BaseModelError(
+        f"the hub has no model {base.location}, or it is private.",
+        remedies=[("Look for it", f"{hub_endpoint()}/models"), ("If private, set in .env", "HF_TOKEN=hf_…")],
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

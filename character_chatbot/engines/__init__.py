@@ -1,0 +1,1 @@
+"""Engines: what turns messages into a reply. One small contract, several implementations."""

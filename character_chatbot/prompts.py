@@ -1,0 +1,105 @@
+"""Messages for a model: one layout, used in training and in serving.
+
+system     the persona
+user       what others say, each turn as "Name: text", turns in a row joined by line breaks
+assistant  what the character says, without its name
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from utils.characters import Character
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Message = dict[str, str]
+
+# Llama 3's template writes today's date into the prompt; training and serving must see the same prompt on any day.
+TEMPLATE_DATE = "26 Jul 2024"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one speaker says without being interrupted."""
+
+    speaker: str
+    text: str
+
+
+def build_messages(character: Character, title: str, context: Sequence[Turn]) -> list[Message]:
+    """The messages to which ``character`` replies next.
+
+    Args:
+        character: who replies.
+        title: of the series.
+        context: the turns before the reply, oldest first; the last one is somebody else's.
+
+    Returns:
+        ``{"role", "content"}`` messages: system first, then user and assistant in turn, a user message last.
+
+    Raises:
+        ValueError: no turn of somebody else to reply to.
+    """
+    turns = list(context)
+    while turns and turns[0].speaker == character.name:
+        turns.pop(0)  # a conversation starts with what is said to the character: some templates demand it
+    if not turns or turns[-1].speaker == character.name:
+        raise ValueError(f"nothing for {character.name} to reply to")
+    return [{"role": "system", "content": persona_prompt(character, title)}, *lay_out(turns, character.name)]
+
+
+def lay_out(turns: Sequence[Turn], own: str) -> list[Message]:
+    """Turns as messages: those of ``own`` are the assistant's, all others the user's with a label each."""
+    messages: list[Message] = []
+    for turn in turns:
+        role, text = ("assistant", turn.text) if turn.speaker == own else ("user", f"{turn.speaker}: {turn.text}")
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] += "\n" + text
+        else:
+            messages.append({"role": role, "content": text})
+    return messages
+
+
+def persona_prompt(character: Character, title: str) -> str:
+    """The system message: who the character is and what is asked of it."""
+    persona = character.persona or f"You are {character.name}."
+    return f"{persona}\nThe series is {title}. Reply as {character.name}, in character, with what {character.name} says next."
+
+
+def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
+    """The text in front of the reply, template included. Template tokens inside contents are made harmless."""
+    harmless = [message | {"content": disarm(tokenizer, message["content"])} for message in messages]
+    template = {"tokenize": False, "add_generation_prompt": True, "date_string": TEMPLATE_DATE}
+    return str(tokenizer.apply_chat_template(harmless, **template))
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    """Token ids of :func:`render_prompt`."""
+    return list(tokenizer(render_prompt(tokenizer, messages), add_special_tokens=False)["input_ids"])
+
+
+def encode_reply(tokenizer: PreTrainedTokenizerBase, reply: str) -> list[int]:
+    """Token ids of a reply and the end-of-turn token behind it."""
+    ids = tokenizer(disarm(tokenizer, reply), add_special_tokens=False)["input_ids"]
+    return [*ids, end_of_turn(tokenizer)]
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id of the token with which the chat template ends a reply: often, but not always, the tokenizer's EOS."""
+    marker = "reply"
+    messages = [{"role": "user", "content": "text"}, {"role": "assistant", "content": marker}]
+    rendered = str(tokenizer.apply_chat_template(messages, tokenize=False, date_string=TEMPLATE_DATE))
+    after = tokenizer(rendered.rpartition(marker)[2].strip(), add_special_tokens=False)["input_ids"]
+    return int(after[0]) if after and after[0] in tokenizer.added_tokens_decoder else int(tokenizer.eos_token_id)
+
+
+def disarm(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """``text`` in which no special token of the tokenizer can be read as one: a space splits it."""
+    for token in tokenizer.added_tokens_encoder:
+        if len(token) > 1 and token in text:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text

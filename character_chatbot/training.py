@@ -1,0 +1,176 @@
+"""LoRA training of one adapter with TRL and PEFT, resumable at any moment."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from character_chatbot.checkpoints import newest_checkpoint
+from character_chatbot.devices import Device
+from character_chatbot.examples import Example, check_labels
+from config import TrainingSettings
+from utils.errors import TrainingError
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from trl import SFTConfig, SFTTrainer
+
+logger = logging.getLogger(__name__)
+
+SMALLEST_MODEL_WITH_CHECKPOINTING = 1_000_000_000  # parameters; below it activations are small beside the weights
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """The trained model and what was measured on the way. ``losses``: (step, mean loss in nats per token)."""
+
+    model: PeftModel
+    steps: int
+    losses: tuple[tuple[int, float], ...]
+    resumed_from_step: int
+
+
+def train_adapter(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    settings: TrainingSettings,
+    device: Device,
+    folder: Path,
+    max_steps: int = 0,
+) -> TrainingResult:
+    """Train a LoRA adapter on ``examples``; goes on from the newest checkpoint in ``folder``.
+
+    Args:
+        model: the base; its weights stay as they are.
+        tokenizer: of the base.
+        examples: encoded dialogues; at least one.
+        settings: of the training.
+        device: where the model is.
+        folder: for checkpoints.
+        max_steps: optimizer steps; 0: as ``settings.epochs`` says.
+
+    Raises:
+        TrainingError: the labels are not what they should be, or the loss is no number any more.
+        KeyboardInterrupt: after SIGINT or SIGTERM, with a checkpoint written.
+    """
+    from character_chatbot.progress import StopOnSignal
+
+    checkpoint = newest_checkpoint(folder)
+    with StopOnSignal() as stop:
+        trainer = _build_trainer(model, tokenizer, examples, settings, device, folder, max_steps, stop)
+        check_labels(tokenizer, trainer.train_dataset, examples)
+        resumed = _train(trainer, checkpoint)
+        if stop.received is not None and trainer.state.global_step < trainer.state.max_steps:
+            raise KeyboardInterrupt if stop.received == signal.SIGINT else SystemExit(128 + stop.received)
+    losses = tuple((entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry)
+    if not losses or losses[-1][1] != losses[-1][1]:
+        raise TrainingError(
+            "the loss is no number any more.", remedies=[("Learn more slowly", "training.learning_rate in aws_config.yaml")]
+        )
+    return TrainingResult(trainer.model, trainer.state.global_step, losses, resumed)
+
+
+def _train(trainer: SFTTrainer, checkpoint: Path | None) -> int:
+    """Run to the end, from the checkpoint if there is one; the step at which it began."""
+    from transformers import TrainerState
+
+    if checkpoint is None:
+        trainer.train()
+        return 0
+    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    logger.info("going on from step %d of %d", state.global_step, state.max_steps)
+    if state.global_step >= state.max_steps:
+        # Resuming a finished run would do one step more: take its weights instead.
+        trainer._load_from_checkpoint(str(checkpoint))
+        trainer.state = state
+    else:
+        trainer.train(resume_from_checkpoint=str(checkpoint))
+    return int(state.global_step)
+
+
+def _build_trainer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    settings: TrainingSettings,
+    device: Device,
+    folder: Path,
+    max_steps: int,
+    stop: Any,
+) -> SFTTrainer:
+    import torch
+    from datasets import Dataset
+    from transformers import PrinterCallback, set_seed
+    from trl import SFTTrainer
+
+    from character_chatbot.progress import CheckpointMark, ProgressBar
+
+    set_seed(settings.seed)  # the adapter's first weights are drawn when the trainer wraps the model
+    rows = {"input_ids": [e.input_ids for e in examples], "labels": [e.labels for e in examples]}
+    trainer = SFTTrainer(
+        model=model,
+        args=build_arguments(settings, device, folder, max_steps, model.num_parameters()),
+        train_dataset=Dataset.from_dict(rows),
+        processing_class=tokenizer,
+        peft_config=build_lora(settings),
+        callbacks=[ProgressBar(), CheckpointMark(), stop],
+    )
+    trainer.remove_callback(PrinterCallback)
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:  # half precision cannot hold the optimizer's small steps
+            parameter.data = parameter.data.to(torch.float32)
+    return trainer
+
+
+def build_lora(settings: TrainingSettings) -> LoraConfig:
+    """Plain LoRA on all linear layers: any tool that reads PEFT adapters can convert it."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def build_arguments(
+    settings: TrainingSettings, device: Device, folder: Path, max_steps: int, parameters: int
+) -> SFTConfig:
+    """Arguments for TRL's trainer."""
+    from trl import SFTConfig
+
+    per_batch = min(settings.sequences_per_batch, settings.sequences_per_step)
+    return SFTConfig(
+        output_dir=str(folder),
+        num_train_epochs=settings.epochs,
+        max_steps=max_steps or -1,
+        per_device_train_batch_size=per_batch,
+        gradient_accumulation_steps=max(1, settings.sequences_per_step // per_batch),
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=settings.warmup_share,
+        max_length=settings.max_length,
+        packing=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        activation_checkpointing=parameters >= SMALLEST_MODEL_WITH_CHECKPOINTING,
+        use_cpu=device.kind == "cpu",
+        bf16=device.dtype_name == "bfloat16",
+        fp16=device.dtype_name == "float16",
+        save_strategy="steps",
+        save_steps=settings.checkpoint_steps,
+        save_total_limit=2,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        seed=settings.seed,
+        dataloader_pin_memory=device.kind == "cuda",
+    )

@@ -1,0 +1,416 @@
+"""Settings: one object, built once by an entry point and passed down.
+
+Lowest to highest: the defaults in this file, aws_config.yaml, .env and the environment, flags.
+See every value and where it came from:  python training_pipeline.py settings
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ENVIRONMENT_PREFIX = "STRANGER_"
+PROJECT_FOLDER = Path(__file__).resolve().parent
+CONFIG_FILE_NAME = "aws_config.yaml"
+
+
+class SuiteError(Exception):
+    """What a user can cause and mend: what failed, what exists instead, the next command.
+
+    Args:
+        what: what failed, with the value that failed.
+        instead: what exists instead; may be empty.
+        remedies: ``(label, command)`` pairs, the next things to type.
+    """
+
+    def __init__(self, what: str, *, instead: str = "", remedies: list[tuple[str, str]] | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.instead = instead
+        self.remedies = remedies or []
+
+    def __str__(self) -> str:
+        lines = [self.what] + ([f"  {self.instead}"] if self.instead else [])
+        width = max((len(label) for label, _ in self.remedies), default=0) + 1
+        lines += [f"  {label + ':':<{width}}  {command}" for label, command in self.remedies]
+        return "\n".join(lines)
+
+
+class ConfigError(SuiteError):
+    """A setting is unknown, of the wrong type or out of its range."""
+
+
+class Secret:
+    """A value that shows itself only when asked: ``repr``, ``str`` and formatting print stars."""
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return "********" if self._value else "(not set)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> typing.NoReturn:
+        raise TypeError("a Secret is not saved")
+
+
+@dataclass(frozen=True)
+class PathSettings:
+    data: Path = Path("data")  # the series folder
+    registry: str = "runs/registry"  # a folder or s3://bucket[/prefix]
+    runs: Path = Path("runs")  # checkpoints of training
+    logs: Path = Path("logs")
+    cache: Path = Path("~/.cache/stranger-things-suite")  # nano bases
+
+
+@dataclass(frozen=True)
+class BaseSettings:
+    gpu: str  # base for a CUDA device
+    laptop: str  # base for a machine without one
+    fine_tuned: str = ""  # a fine-tuned model on the hub, used when the registry has no version
+
+
+@dataclass(frozen=True)
+class FamilySettings:
+    llama: BaseSettings = BaseSettings("meta-llama/Llama-3.2-3B-Instruct", "HuggingFaceTB/SmolLM2-135M-Instruct")
+    qwen: BaseSettings = BaseSettings("Qwen/Qwen2.5-3B-Instruct", "Qwen/Qwen2.5-0.5B-Instruct")
+
+    def __getitem__(self, family: str) -> BaseSettings:
+        return typing.cast(BaseSettings, getattr(self, family))
+
+
+@dataclass(frozen=True)
+class DialogueSettings:
+    context_turns: int = 6  # turns before the reply
+    minimum_replies: int = 20  # a character with fewer replies in all is not trained
+    held_out_share: float = 0.15  # of the episodes; at least one where there are two
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    lora_rank: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.05
+    learning_rate: float = 2e-4
+    warmup_share: float = 0.05  # of all steps
+    epochs: float = 3.0
+    sequences_per_step: int = 8
+    sequences_per_batch: int = 8  # at once in memory; the rest is accumulated
+    max_length: int = 512  # tokens of one dialogue
+    checkpoint_steps: int = 20
+    seed: int = 7
+
+
+@dataclass(frozen=True)
+class NanoSettings:
+    """The small base that the project makes itself where no hub can be reached."""
+
+    vocabulary: int = 800
+    hidden_size: int = 128
+    layers: int = 3
+    heads: int = 4
+    epochs: int = 8
+    max_steps: int = 1500  # 512 tokens each; keeps a long series under two minutes on 2 cores
+    learning_rate: float = 3e-3
+    lora_learning_rate: float = 1e-3  # for the adapter on a nano base
+    lora_epochs: float = 2.0
+    lora_dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    max_replies: int = 200  # held-out replies scored, drawn by seed
+
+
+@dataclass(frozen=True)
+class ChatSettings:
+    max_new_tokens: int = 80
+    temperature: float = 0.7
+    top_p: float = 0.9
+    repetition_penalty: float = 1.1
+    history_turns: int = 6  # turns of the conversation in the prompt; older ones are left out whole
+
+
+@dataclass(frozen=True)
+class HubSettings:
+    reach_timeout_seconds: float = 5.0
+
+
+@dataclass(frozen=True)
+class AppSettings:
+    host: str = "127.0.0.1"
+    port: int = 7860
+    user: str = "guest"
+
+
+@dataclass(frozen=True)
+class AwsSettings:
+    region: str = "us-east-1"
+    profile: str = ""  # of ~/.aws; empty: the default credential chain
+
+
+@dataclass(frozen=True)
+class SecretSettings:
+    hf_token: Secret = Secret("")  # HF_TOKEN
+    app_password: Secret = Secret("")  # APP_PASSWORD
+
+
+SECRET_VARIABLES = {"HF_TOKEN": "hf_token", "APP_PASSWORD": "app_password"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings. ``origins`` maps a dotted key to where its value came from (absent: default)."""
+
+    paths: PathSettings = PathSettings()
+    families: FamilySettings = FamilySettings()
+    dialogues: DialogueSettings = DialogueSettings()
+    training: TrainingSettings = TrainingSettings()
+    nano: NanoSettings = NanoSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    chat: ChatSettings = ChatSettings()
+    hub: HubSettings = HubSettings()
+    app: AppSettings = AppSettings()
+    aws: AwsSettings = AwsSettings()
+    secrets: SecretSettings = field(default_factory=SecretSettings, repr=False)
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def origin(self, key: str) -> str:
+        """Where the value of a dotted key (``training.seed``) came from.
+
+        Raises:
+            ConfigError: no such key.
+        """
+        if key not in dict(self.items()):
+            raise _unknown_key(key, [name for name, _ in self.items()], "settings")
+        return self.origins.get(key, "default")
+
+    def items(self) -> Iterator[tuple[str, object]]:
+        """Every dotted key with its value, in the order of this file; secrets as :class:`Secret`."""
+        for section in dataclasses.fields(self):
+            if section.name != "origins":
+                yield from _walk(getattr(self, section.name), section.name)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values of everything but secrets, ready for JSON."""
+        return {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in self.items()
+            if not isinstance(value, Secret)
+        }
+
+
+def load_settings(
+    config_file: Path | None = None,
+    env_file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+) -> Settings:
+    """Build the settings from all four layers.
+
+    Args:
+        config_file: YAML file; default ``aws_config.yaml`` beside this file, if it exists.
+        env_file: default ``.env`` in the working folder, if it exists.
+        environment: default ``os.environ``.
+        flags: dotted key to value; ``None`` values are skipped.
+
+    Raises:
+        ConfigError: unknown key, wrong type, unreadable file.
+    """
+    overrides: dict[str, tuple[object, str]] = {}
+    file = config_file or PROJECT_FOLDER / CONFIG_FILE_NAME
+    if config_file or file.exists():
+        overrides |= {key: (value, file.name) for key, value in _read_yaml(file).items()}
+    variables = _read_environment(env_file, environment)
+    overrides |= {key: (value, origin) for key, value, origin in _from_environment(variables)}
+    overrides |= {key: (value, "flag") for key, value in (flags or {}).items() if value is not None}
+    settings = _apply(overrides)
+    _check_ranges(settings)
+    return settings
+
+
+def _walk(value: object, prefix: str) -> Iterator[tuple[str, object]]:
+    if dataclasses.is_dataclass(value):
+        for part in dataclasses.fields(value):
+            yield from _walk(getattr(value, part.name), f"{prefix}.{part.name}")
+    else:
+        yield prefix, value
+
+
+def _read_yaml(file: Path) -> dict[str, object]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"no settings file {file}.", remedies=[("Leave it out", "the defaults apply without --config")]
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file} holds no sections.", instead="It starts like this: 'training:' and below it '  seed: 7'")
+    return _flatten(content, "", file.name)
+
+
+def _flatten(content: Mapping[object, object], prefix: str, origin: str) -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in content.items():
+        dotted = f"{prefix}{key}"
+        if dotted == "secrets" or dotted.startswith("secrets."):
+            raise ConfigError(f"{origin}: secrets do not belong into this file.", remedies=[("Put them into", ".env")])
+        flat |= _flatten(value, dotted + ".", origin) if isinstance(value, dict) else {dotted: value}
+    return flat
+
+
+def _read_environment(env_file: Path | None, environment: Mapping[str, str] | None) -> dict[str, tuple[str, str]]:
+    from dotenv import dotenv_values
+
+    file = env_file or Path(".env")
+    try:
+        values = dotenv_values(file) if file.is_file() else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from None
+    merged = {name: (value, file.name) for name, value in values.items() if value}
+    real = os.environ if environment is None else environment
+    return merged | {name: (value, "environment") for name, value in real.items() if value}
+
+
+def _from_environment(variables: Mapping[str, tuple[str, str]]) -> Iterator[tuple[str, object, str]]:
+    for name, (value, origin) in variables.items():
+        if name in SECRET_VARIABLES:
+            yield f"secrets.{SECRET_VARIABLES[name]}", Secret(value), f"{origin} ({name})"
+        elif name.startswith(ENVIRONMENT_PREFIX):
+            key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
+            yield key, value, f"{origin} ({name})"
+
+
+def _apply(overrides: Mapping[str, tuple[object, str]]) -> Settings:
+    known = dict(Settings().items())
+    origins: dict[str, str] = {}
+    values: dict[str, object] = {}
+    hints = {key: hint for key, hint in _hints(Settings, "")}
+    for key, (value, origin) in overrides.items():
+        if key not in known:
+            raise _unknown_key(key, list(known), origin)
+        values[key] = _convert(key, value, hints[key], origin)
+        origins[key] = origin
+    return typing.cast(Settings, _rebuild(Settings(origins=origins), "", values))
+
+
+def _hints(owner: type, prefix: str) -> Iterator[tuple[str, type]]:
+    hints = typing.get_type_hints(owner)
+    for part in dataclasses.fields(owner):
+        hint = hints[part.name]
+        if dataclasses.is_dataclass(hint):
+            yield from _hints(typing.cast(type, hint), f"{prefix}{part.name}.")
+        else:
+            yield f"{prefix}{part.name}", hint
+
+
+def _rebuild(section: object, prefix: str, values: Mapping[str, object]) -> object:
+    changes: dict[str, object] = {}
+    for part in dataclasses.fields(section):  # type: ignore[arg-type]
+        key = f"{prefix}{part.name}"
+        current = getattr(section, part.name)
+        if dataclasses.is_dataclass(current):
+            changes[part.name] = _rebuild(current, key + ".", values)
+        elif key in values:
+            changes[part.name] = values[key]
+    return dataclasses.replace(section, **changes)  # type: ignore[type-var]
+
+
+def _convert(key: str, value: object, hint: type, origin: str) -> object:
+    if isinstance(hint, types.UnionType):
+        hint = next(option for option in typing.get_args(hint) if option is not type(None))
+    if hint is Secret and isinstance(value, Secret):
+        return value
+    wrong = ConfigError(f"{origin}: {key} is {value!r}, which is not {_describe(hint)}.")
+    if isinstance(value, bool) or value is None:
+        raise wrong
+    try:
+        converted = Path(str(value)) if hint is Path else hint(str(value) if hint is not float else value)
+    except (TypeError, ValueError):
+        raise wrong from None
+    if isinstance(value, dict | list):
+        raise wrong
+    return converted
+
+
+def _describe(hint: type) -> str:
+    return {int: "a whole number", float: "a number", str: "a text", Path: "a path"}.get(hint, str(hint))
+
+
+def _unknown_key(key: str, known: list[str], origin: str) -> ConfigError:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+    return ConfigError(
+        f"{origin}: unknown setting '{key}'.",
+        instead=f"The nearest is '{near[0]}'." if near else "",
+        remedies=[("See all", "python training_pipeline.py settings")],
+    )
+
+
+# key: (lowest, highest) allowed
+RANGES: dict[str, tuple[float, float]] = {
+    "dialogues.context_turns": (1, 100),
+    "dialogues.minimum_replies": (1, 1_000_000),
+    "dialogues.held_out_share": (0.0, 0.9),
+    "training.lora_rank": (1, 1024),
+    "training.lora_alpha": (1, 4096),
+    "training.lora_dropout": (0.0, 0.9),
+    "training.learning_rate": (1e-8, 1.0),
+    "training.warmup_share": (0.0, 0.9),
+    "training.epochs": (0.01, 1000),
+    "training.sequences_per_step": (1, 4096),
+    "training.sequences_per_batch": (1, 4096),
+    "training.max_length": (32, 131_072),
+    "training.checkpoint_steps": (1, 1_000_000),
+    "training.seed": (0, 2**32 - 1),
+    "nano.vocabulary": (300, 32_000),
+    "nano.hidden_size": (32, 1024),
+    "nano.layers": (1, 32),
+    "nano.heads": (1, 32),
+    "nano.epochs": (1, 1000),
+    "nano.max_steps": (1, 1_000_000),
+    "nano.learning_rate": (1e-6, 1.0),
+    "nano.lora_learning_rate": (1e-6, 1.0),
+    "nano.lora_epochs": (0.01, 1000),
+    "nano.lora_dropout": (0.0, 0.9),
+    "evaluation.max_replies": (1, 1_000_000),
+    "chat.max_new_tokens": (1, 4096),
+    "chat.temperature": (0.0, 5.0),
+    "chat.top_p": (0.01, 1.0),
+    "chat.repetition_penalty": (0.5, 5.0),
+    "chat.history_turns": (1, 1000),
+    "hub.reach_timeout_seconds": (0.1, 60),
+    "app.port": (0, 65_535),
+}
+
+
+def _check_ranges(settings: Settings) -> None:
+    values = dict(settings.items())
+    for key, (lowest, highest) in RANGES.items():
+        value = typing.cast(float, values[key])
+        if not lowest <= value <= highest:
+            raise ConfigError(f"{settings.origin(key)}: {key} is {value}; it goes from {lowest:g} to {highest:g}.")

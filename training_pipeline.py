@@ -1,0 +1,386 @@
+"""From transcripts to characters that answer, on the machine this is started on.
+
+    python training_pipeline.py data  --data data/sample_series      what the loader read, repaired and dropped
+    python training_pipeline.py train llama --data data/sample_series  train, evaluate, publish a version
+    python training_pipeline.py chat  --character Pip --data data/sample_series
+    python training_pipeline.py models list                          versions; also show, verify, promote, rollback
+    python training_pipeline.py status                               what speaks, and why
+    python training_pipeline.py settings                             every setting and where it came from
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from config import Settings
+from utils.command_line import DONE, FAILED, Parser, add_common_arguments, build_settings, run_command
+
+if TYPE_CHECKING:
+    from character_chatbot.run import RunOutcome
+    from character_chatbot.sources import Source
+    from utils.announcements import Announcements
+    from utils.registry import Registry
+
+PROGRAM = "training_pipeline"
+FAMILIES = ("llama", "qwen")
+RUNGS = ("version", "fine-tuned", "base", "nano", "quotes")
+
+
+def main(given: Sequence[str]) -> int:
+    arguments = build_parser().parse_args(given)
+    command: Callable[[argparse.Namespace, Settings], int] = arguments.run
+    return command(arguments, build_settings(arguments, PROGRAM, _flags(arguments)))
+
+
+def build_parser() -> Parser:
+    """The command line; every subcommand sets ``run``, the function that does it."""
+    parser = Parser(prog="python training_pipeline.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_data(commands)
+    _add_train(commands)
+    _add_models(commands)
+    _add_chat(commands)
+    _add_status(commands)
+    _add_settings(commands)
+    return parser
+
+
+def _add_command(commands: Any, name: str, run: Callable[..., int], text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    add_common_arguments(parser)
+    return parser
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", metavar="DIR", help="series folder (default: data)")
+    parser.add_argument("--registry", metavar="DIR|s3://…", help="where versions are (default: runs/registry)")
+
+
+def _add_data(commands: Any) -> None:
+    parser = _add_command(commands, "data", run_data, "Read a series folder and say what was repaired, flagged and dropped.")
+    parser.add_argument("--data", metavar="DIR", help="series folder (default: data)")
+    parser.add_argument("--json", action="store_true", help="the whole report, every row, as JSON")
+
+
+def _add_train(commands: Any) -> None:
+    parser = _add_command(commands, "train", run_train, "Train, evaluate and publish an adapter; goes on where it was stopped.")
+    parser.add_argument("family", choices=FAMILIES)
+    parser.add_argument("--character", action="append", default=[], metavar="NAME", help="only these (default: all)")
+    parser.add_argument("--base", default="", metavar="ID_OR_PATH", help="a repository of the hub, a folder, or nano")
+    parser.add_argument("--max-steps", type=_count, default=0, metavar="N", help="stop after N steps")
+    parser.add_argument("--seed", type=int, metavar="N", help="for the held-out episodes, weights and order")
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    _add_places(parser)
+
+
+def _add_models(commands: Any) -> None:
+    parser = _add_command(commands, "models", run_models, "Versions in the registry.")
+    parser.add_argument("action", choices=("list", "show", "verify", "promote", "rollback"))
+    parser.add_argument("family", nargs="?", choices=FAMILIES)
+    parser.add_argument("version", nargs="?", help="a version, or latest (default)")
+    parser.add_argument("--reason", default="", help="for the history")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--registry", metavar="DIR|s3://…", help="where versions are (default: runs/registry)")
+
+
+def _add_chat(commands: Any) -> None:
+    parser = _add_command(commands, "chat", run_chat, "Talk to a character; without --message, line by line.")
+    parser.add_argument("--character", required=True, metavar="NAME", help="a name or alias")
+    parser.add_argument("--message", metavar="TEXT", help="one message, one reply")
+    parser.add_argument("--as", dest="speaker", default="Visitor", metavar="NAME", help="who you are (default: Visitor)")
+    parser.add_argument("--seed", type=int, metavar="N", help="draw the same reply again")
+    _add_source(parser)
+    _add_places(parser)
+
+
+def _add_status(commands: Any) -> None:
+    parser = _add_command(commands, "status", run_status, "What speaks and why, versions, and the data report.")
+    parser.add_argument("--json", action="store_true")
+    _add_source(parser)
+    _add_places(parser)
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--family", choices=FAMILIES, default="llama")
+    parser.add_argument("--version", metavar="V", help="a version of the registry (default: latest)")
+    parser.add_argument("--source", choices=RUNGS, default=RUNGS[0], help="start the search for a voice here")
+
+
+def _add_settings(commands: Any) -> None:
+    parser = _add_command(commands, "settings", run_settings, "Every setting, its value and where it came from.")
+    parser.add_argument("--json", action="store_true")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
+def _flags(arguments: argparse.Namespace) -> dict[str, object]:
+    chat_seed = arguments.command == "chat"  # there it draws a reply, not a training run
+    return {
+        "paths.data": getattr(arguments, "data", None),
+        "paths.registry": getattr(arguments, "registry", None),
+        "training.seed": None if chat_seed else getattr(arguments, "seed", None),
+    }
+
+
+# data
+
+
+def run_data(arguments: argparse.Namespace, settings: Settings) -> int:
+    from utils.series import load_lines, open_series
+
+    series = open_series(settings.paths.data)
+    _, report = load_lines(series)
+    if arguments.json:
+        _print_json({"series": series.title} | report.to_dict())
+        return DONE
+    print(f"{series.title}: {len(report.files)} files, {report.rows_in:,} rows in, {report.rows_out:,} rows out, "
+          f"{report.rows_dropped:,} dropped, {report.lines:,} lines")
+    for kind, reasons in report.counts().items():
+        for reason, count in reasons.most_common():
+            print(f"  {count:6,} {kind:<9} {reason}")
+    for note in report.notes:
+        print(f"{note.file}:{note.row}: {note.kind}: {note.reason}" + (f": {note.text}" if note.text else ""))
+    for note in report.skipped:
+        print(f"{note.file}: skipped: {note.reason}")
+    return DONE
+
+
+# train
+
+
+def run_train(arguments: argparse.Namespace, settings: Settings) -> int:
+    from character_chatbot.run import RunRequest, run_training
+    from utils.announcements import Announcements
+
+    request = RunRequest(
+        arguments.family, tuple(arguments.character), arguments.base, arguments.max_steps, _actor()
+    )
+    outcome = run_training(request, settings, _open_registry(settings), Announcements())
+    if arguments.json:
+        metrics = {name: value for name, value in outcome.metrics.items()}
+        _print_json({"family": arguments.family, "version": outcome.version, "reused": outcome.reused, "metrics": metrics})
+    else:
+        print(render_outcome(arguments.family, outcome, settings))
+    return DONE
+
+
+def render_outcome(family: str, outcome: RunOutcome, settings: Settings) -> str:
+    """What a run has come to, in two or three sentences."""
+    made = "is there already, made from the same data, base and settings" if outcome.reused else "published"
+    lines = [f"{family} {outcome.version} {made} in {settings.paths.registry}."]
+    held_out = outcome.metrics.get("held_out")
+    if held_out:
+        base, adapter = held_out["base_perplexity"], held_out["adapter_perplexity"]
+        lines.append(f"Perplexity of {held_out['replies']} held-out replies: base {base:.2f}, adapter {adapter:.2f}.")
+    else:
+        lines.append("Not evaluated: no episode was held out.")
+    return "\n".join(lines)
+
+
+# models
+
+
+def run_models(arguments: argparse.Namespace, settings: Settings) -> int:
+    registry = _open_registry(settings)
+    actions = {"list": _list_models, "show": _show_model, "verify": _verify_model, "promote": _move, "rollback": _move}
+    if arguments.family is None and arguments.action != "list":
+        build_parser().error(f"models {arguments.action} needs a family: {' or '.join(FAMILIES)}")
+    if arguments.version is None and arguments.action == "promote":
+        build_parser().error("models promote needs a version; models list shows them")
+    return actions[arguments.action](arguments, registry)
+
+
+def _list_models(arguments: argparse.Namespace, registry: Registry) -> int:
+    versions = registry.list(arguments.family)
+    if arguments.json:
+        _print_json([version.to_dict() for version in versions])
+    elif not versions:
+        print(f"No versions in {registry.store.url}.\n  Train one:  python training_pipeline.py train llama")
+    else:
+        for version in versions:
+            latest = "  latest" if version.is_latest else ""
+            print(f"{version.family:<6} {version.version}  {version.size_bytes / 1e6:8.1f} MB  {version.files} files{latest}")
+    return DONE
+
+
+def _show_model(arguments: argparse.Namespace, registry: Registry) -> int:
+    shown = registry.show(arguments.family, arguments.version)
+    if arguments.json:
+        _print_json(shown)
+        return DONE
+    run, held_out = shown["run"], shown["metrics"].get("held_out")
+    print(f"{shown['family']} {shown['version']}" + (" (latest)" if shown["is_latest"] else ""))
+    print(f"  series      {run.get('title')}\n  characters  {', '.join(run.get('characters', []))}")
+    print(f"  base        {run.get('base', {}).get('name')}\n  held out    {', '.join(run.get('held_out_episodes', []))}")
+    if held_out:
+        base, adapter = held_out["base_perplexity"], held_out["adapter_perplexity"]
+        print(f"  perplexity  base {base:.2f}, adapter {adapter:.2f} on {held_out['replies']} held-out replies")
+    for name, file in shown["files"].items():
+        print(f"  {file['size_bytes']:>12,}  {file['sha256'][:12]}  {name}")
+    for event in shown["history"]:
+        print(f"  {event['at']}  {event['event']} by {event['actor']}: {event['from']} -> {event['to']} {event['reason']}")
+    return DONE
+
+
+def _verify_model(arguments: argparse.Namespace, registry: Registry) -> int:
+    problems = registry.verify(arguments.family, arguments.version)
+    if arguments.json:
+        _print_json({"problems": problems})
+    else:
+        print("\n".join(problems) or "Every file matches the manifest.")
+    return FAILED if problems else DONE
+
+
+def _move(arguments: argparse.Namespace, registry: Registry) -> int:
+    if arguments.action == "promote":
+        event = registry.promote(arguments.family, arguments.version, actor=_actor(), reason=arguments.reason)
+    else:
+        event = registry.rollback(arguments.family, actor=_actor(), reason=arguments.reason)
+    if arguments.json:
+        _print_json(event.to_dict())
+    else:
+        print(f"latest of {arguments.family}: {event.moved_from} -> {event.moved_to}")
+    return DONE
+
+
+# chat
+
+
+def run_chat(arguments: argparse.Namespace, settings: Settings) -> int:
+    from character_chatbot.sources import announce_untrained
+    from utils.announcements import Announcements
+
+    announcements = Announcements()
+    source = _find_source(arguments, settings, announcements)
+    character = source.cast.get(arguments.character).name
+    announce_untrained(source, character, announcements)
+    print(f"[{source.label}]", file=sys.stderr)
+    if arguments.message is not None:
+        _exchange(arguments, settings, source, character, [], arguments.message)
+        return DONE
+    return _converse(arguments, settings, source, character)
+
+
+def _converse(arguments: argparse.Namespace, settings: Settings, source: Source, character: str) -> int:
+    from utils.errors import UsageError
+
+    print(f"You talk to {character}. An empty line or Ctrl-D ends it; Ctrl-C stops a reply.", file=sys.stderr)
+    turns: list[Any] = []
+    while True:
+        try:
+            message = input(f"{arguments.speaker}: ")
+        except EOFError:
+            return DONE
+        if not message.strip():
+            return DONE
+        try:
+            turns = _exchange(arguments, settings, source, character, turns, message)
+        except UsageError as error:
+            print(error, file=sys.stderr)
+
+
+def _exchange(
+    arguments: argparse.Namespace, settings: Settings, source: Source, character: str, turns: list[Any], message: str
+) -> list[Any]:
+    """Print one reply as it comes; the turns with it. Ctrl-C in an interactive conversation stops the reply alone."""
+    from character_chatbot.conversation import read_message, stream_reply
+    from character_chatbot.engines.base import build_sampling
+    from character_chatbot.prompts import Turn
+
+    turns = [*turns, Turn(arguments.speaker, read_message(message))]
+    said = ""
+    print(f"{character}: ", end="", flush=True)
+    pieces = stream_reply(source, character, turns, build_sampling(settings.chat, arguments.seed), settings.chat.history_turns)
+    try:
+        for piece in pieces:
+            said += piece
+            print(piece, end="", flush=True)
+    except KeyboardInterrupt:
+        if arguments.message is not None:
+            raise
+    finally:
+        pieces.close()  # type: ignore[attr-defined]
+        print()
+    _print_place(source, character, said)
+    return [*turns, Turn(character, said.strip())] if said.strip() else turns[:-1]
+
+
+def _print_place(source: Source, character: str, said: str) -> None:
+    """Where a quoted line is said; nothing for other engines."""
+    from character_chatbot.engines.quotes import QuotesEngine
+
+    engine = source.engine(character)
+    if isinstance(engine, QuotesEngine):
+        quote = engine.locate(said)
+        if quote:
+            before = f", after {quote.said_before}" if quote.said_before else ""
+            print(f"  ({quote.place}{before})")
+
+
+def _find_source(arguments: argparse.Namespace, settings: Settings, announcements: Announcements) -> Source:
+    from character_chatbot.sources import SourceFinder, open_corpus
+
+    corpus, why = open_corpus(settings.paths.data)
+    finder = SourceFinder(arguments.family, settings, _open_registry(settings), announcements, corpus, why)
+    return finder.find(arguments.source, arguments.version)
+
+
+# status and settings
+
+
+def run_status(arguments: argparse.Namespace, settings: Settings) -> int:
+    from character_chatbot.status import build_status, render_status
+
+    status = build_status(settings, _open_registry(settings), arguments.family, arguments.source, arguments.version)
+    if arguments.json:
+        _print_json(status)
+    else:
+        print(render_status(status))
+    return DONE
+
+
+def run_settings(arguments: argparse.Namespace, settings: Settings) -> int:
+    rows = [(key, value, settings.origin(key)) for key, value in settings.items()]
+    if arguments.json:
+        _print_json({key: {"value": value, "origin": origin} for key, value, origin in rows})
+    else:
+        for key, value, origin in rows:
+            print(f"{key:<32} {value!s:<48} {origin}")
+    return DONE
+
+
+def _open_registry(settings: Settings) -> Registry:
+    from aws.storage import open_store
+    from utils.registry import Registry
+
+    return Registry(open_store(settings.paths.registry, settings.aws.region, settings.aws.profile))
+
+
+def _actor() -> str:
+    """Who does it, for the registry's history."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container without a name for its user
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+def _print_json(content: object) -> None:
+    print(json.dumps(content, indent=2, ensure_ascii=False, default=str))
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))

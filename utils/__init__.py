@@ -1,0 +1,1 @@
+"""What every subject needs: lines, characters, stores, the registry, errors, logs."""

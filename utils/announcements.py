@@ -1,0 +1,46 @@
+"""Announcements: what was wanted, what is used instead, why, and what to do about it.
+
+Every fallback makes one. The same object is logged, printed by commands and shown in the app.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """One step down: ``feature`` wanted ``wanted`` but got ``got``, because of ``why``; do ``remedy``."""
+
+    feature: str
+    wanted: str
+    got: str
+    why: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.feature}: {self.got} instead of {self.wanted}, because {self.why}. To change that: {self.remedy}"
+
+    def to_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+class Announcements:
+    """Collects announcements in order, each once, and logs it as a warning when it comes in."""
+
+    def __init__(self) -> None:
+        self._items: list[Announcement] = []
+
+    def add(self, announcement: Announcement) -> None:
+        if announcement not in self._items:
+            self._items.append(announcement)
+            logger.warning("%s", announcement)
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(tuple(self._items))
+
+    def __len__(self) -> int:
+        return len(self._items)

@@ -1,0 +1,71 @@
+"""What every command has in common: flags, settings, logs, and errors as sentences with an exit code.
+
+0 done, 1 failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from config import ConfigError, Secret, Settings, SuiteError, load_settings
+from utils.errors import UsageError
+
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose messages name the nearest known word and the next command to type."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        print(f"Error: {message}\n  See what there is:  {self.prog} --help", file=sys.stderr)
+        raise SystemExit(WRONG_USAGE)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--config`` and ``--debug``, which every command has."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings file (default: aws_config.yaml)")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and what libraries log")
+
+
+def build_settings(arguments: argparse.Namespace, program: str, flags: Mapping[str, object]) -> Settings:
+    """Settings from all layers, with logging set up as they say. ``flags``: dotted key to value, None: not given."""
+    from utils.logs import set_up_logging
+
+    settings = load_settings(arguments.config, flags=flags)
+    secrets = [value.reveal() for _, value in settings.items() if isinstance(value, Secret) and value]
+    set_up_logging(settings.paths.logs, program, secrets, arguments.debug)
+    return settings
+
+
+def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:
+    """Run ``main`` and turn what a user can cause into a sentence on standard error and an exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        return main(given)
+    except SuiteError as error:
+        return _fail(error, str(error), given, WRONG_USAGE if isinstance(error, UsageError | ConfigError) else FAILED)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except OSError as error:
+        return _fail(error, str(error), given, FAILED)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}\n  This is a fault of the program. See where:  add --debug"
+        return _fail(error, text, given, FAILED)
+
+
+def _fail(error: Exception, text: str, given: Sequence[str], code: int) -> int:
+    if "--debug" in given:
+        traceback.print_exception(error)
+    logging.getLogger(__name__).debug("failed", exc_info=error)
+    print(f"Error: {text}", file=sys.stderr)
+    return code

@@ -1,0 +1,55 @@
+"""Whether the Hugging Face hub can be reached, decided within a time limit even where a look-up or connection hangs."""
+
+from __future__ import annotations
+
+import os
+import threading
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+
+
+@dataclass(frozen=True)
+class HubState:
+    """Whether the hub answers, and why not: a phrase that completes 'because …'."""
+
+    reachable: bool
+    why: str = ""
+
+
+def hub_endpoint() -> str:
+    """The hub's address; ``HF_ENDPOINT`` changes it."""
+    return os.environ.get("HF_ENDPOINT", DEFAULT_ENDPOINT).rstrip("/")
+
+
+def check_hub(timeout_seconds: float) -> HubState:
+    """Ask the hub for an answer, any answer, within ``timeout_seconds``.
+
+    The question runs in a thread of its own: no timeout of a socket covers a name look-up that hangs.
+    """
+    for variable in OFFLINE_VARIABLES:
+        if os.environ.get(variable, "").upper() in {"1", "ON", "YES", "TRUE"}:
+            return HubState(False, f"{variable} is set")
+    answer: list[HubState] = []
+    asking = threading.Thread(target=lambda: answer.append(_ask(timeout_seconds)), daemon=True)
+    asking.start()
+    asking.join(timeout_seconds)
+    return answer[0] if answer else HubState(False, f"{hub_endpoint()} did not answer within {timeout_seconds:g} s")
+
+
+def _ask(timeout_seconds: float) -> HubState:
+    if not hub_endpoint().startswith(("http://", "https://")):
+        return HubState(False, f"HF_ENDPOINT={hub_endpoint()} is no web address")
+    request = urllib.request.Request(hub_endpoint(), method="HEAD")  # noqa: S310 (scheme checked above)
+    try:
+        urllib.request.urlopen(request, timeout=timeout_seconds).close()  # noqa: S310
+    except urllib.error.HTTPError as error:
+        # 4xx is an answer of the hub itself; a proxy that refuses answers 403 or 407, a broken hub 5xx.
+        if error.code in {403, 407} or error.code >= 500:
+            return HubState(False, f"{hub_endpoint()} answered {error.code}")
+    except (OSError, ValueError) as error:
+        return HubState(False, f"{hub_endpoint()} cannot be reached ({getattr(error, 'reason', error)})")
+    return HubState(True)
