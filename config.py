@@ -128,7 +128,7 @@ class NanoSettings:
     hidden_size: int = 128
     layers: int = 3
     heads: int = 4
-    epochs: int = 8
+    epochs: int = 12
     max_steps: int = 1500  # 512 tokens each; keeps a long series under two minutes on 2 cores
     learning_rate: float = 3e-3
     lora_learning_rate: float = 1e-3  # for the adapter on a nano base

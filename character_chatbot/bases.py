@@ -152,6 +152,9 @@ def load_model(base: Base, device: Device, token: str = "") -> PreTrainedModel:
     """The model of a base, on the device. Weights come from safetensors only. Raises BaseModelError."""
     from transformers import AutoModelForCausalLM
 
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # of reading weights from disk; downloads keep theirs
     model = _load(
         base,
         lambda: AutoModelForCausalLM.from_pretrained(

@@ -125,7 +125,9 @@ def _make(
     show: Callable[[int, int, float], None],
 ) -> None:
     import torch
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.disable_progress_bar()  # saving takes no time
     tokenizer = build_tokenizer(FAMILIES[family], scenes, settings.vocabulary)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

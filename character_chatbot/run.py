@@ -149,11 +149,19 @@ def _training_settings(settings: Settings, base: Base) -> TrainingSettings:
     """The training numbers for this base: a nano base learns faster, and has less to forget, than a large one."""
     if base.kind != NANO:
         return settings.training
-    nano, training = settings.nano, settings.training
-    own = {"learning_rate": nano.lora_learning_rate, "epochs": nano.lora_epochs, "lora_dropout": nano.lora_dropout}
-    # What the user has set applies to any base.
-    chosen = {name: value for name, value in own.items() if settings.origin(f"training.{name}") in ("default", "aws_config.yaml")}
-    return replace(training, **chosen)
+    nano = settings.nano
+    logger.info(
+        "nano base: learning rate %g, %g epochs, dropout %g (nano.lora_* instead of training.*)",
+        nano.lora_learning_rate,
+        nano.lora_epochs,
+        nano.lora_dropout,
+    )
+    return replace(
+        settings.training,
+        learning_rate=nano.lora_learning_rate,
+        epochs=nano.lora_epochs,
+        lora_dropout=nano.lora_dropout,
+    )
 
 
 def _encode(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ RUNGS = ("version", "fine-tuned", "base", "nano", "quotes")
 
 @dataclass(frozen=True)
 class Source:
-    """What answers. ``characters``: whom one can talk to. ``run``: of the version, empty on other rungs."""
+    """What answers. ``characters``: whom one can talk to. ``run``, ``version``: empty on other rungs than version."""
 
     rung: str
     label: str
@@ -47,6 +47,7 @@ class Source:
     engine: Callable[[str], Engine]
     trained: tuple[str, ...] = ()
     run: dict[str, Any] = field(default_factory=dict)
+    version: str = ""
 
 
 class _StepDownError(Exception):
@@ -138,7 +139,7 @@ class SourceFinder:
                 raise
             raise _step_down(error, f"python training_pipeline.py train {self.family}") from None
         label = f"{self.family} {found.version} (adapter on {trained.base.name})"
-        return self._source("version", label, engine, trained=trained)
+        return replace(self._source("version", label, engine, trained=trained), version=found.version)
 
     def _open_fine_tuned(self) -> Source:
         wanted = self.settings.families[self.family].fine_tuned

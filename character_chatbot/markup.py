@@ -1,0 +1,173 @@
+"""Pieces of HTML for the page. Every text from data, a visitor or a model is escaped here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from character_chatbot.status import data_totals, perplexity_text, run_facts, size_text
+from utils.announcements import Announcement
+
+if TYPE_CHECKING:
+    from character_chatbot.engines.quotes import Quote
+
+# Paul Tol's muted and dark schemes: told apart with any colour vision; white on each has a contrast above 4.5.
+PORTRAIT_COLOURS = ("#332288", "#117733", "#882255", "#225555", "#994455", "#666633", "#663333", "#aa4499", "#555555")
+SHOWN_NOTES = 200
+
+
+def initials(name: str) -> str:
+    """At most two letters or digits: of the first word and of the last."""
+    words = [word for word in ("".join(filter(str.isalnum, part)) for part in name.split()) if word]
+    chosen = [words[0], words[-1]] if len(words) > 1 else words
+    return "".join(word[0] for word in chosen).upper() or "?"
+
+
+def portrait_colour(name: str) -> str:
+    """The colour of a character, always the same one."""
+    return PORTRAIT_COLOURS[hashlib.sha256(name.encode()).digest()[0] % len(PORTRAIT_COLOURS)]
+
+
+def portraits_style(characters: Sequence[str], chosen: str) -> str:
+    """A style sheet: portraits for the cards of the picker in their order, and one for the replies in the chat."""
+    rules = [
+        f"#characters label:nth-of-type({number})::before{{content:'{initials(name)}'!important;background:{portrait_colour(name)}!important}}"
+        for number, name in enumerate(characters, start=1)
+    ]
+    if chosen:
+        rules.append(f"#chat{{--initials:'{initials(chosen)}';--portrait:{portrait_colour(chosen)}}}")
+    return f"<style>{''.join(rules)}</style>"
+
+
+def title_block(title: str, logline: str) -> str:
+    """The head of the page."""
+    return f"<header><h1>{escape(title)}</h1>" + (f"<p>{escape(logline)}</p>" if logline else "") + "</header>"
+
+
+def speaking_line(label: str, character: str = "") -> str:
+    """Which source answers."""
+    who = f"<b>{escape(character)}</b> · " if character else ""
+    return f'<p id="speaking" role="status">{who}Speaking: {escape(label)}</p>'
+
+
+def banner(announcements: Iterable[Announcement]) -> str:
+    """What was wanted, what is used instead, why, and what to do; empty where there is nothing to say."""
+    items = "".join(
+        f"<li>Wanted: {escape(each.wanted)}. <span>Because {escape(each.why)}.</span> "
+        f"To change that: <code>{escape(each.remedy)}</code></li>"
+        for each in announcements
+    )
+    if not items:
+        return ""
+    number = items.count("<li>")
+    steps = "Not what was wanted: 1 step down" if number == 1 else f"Not what was wanted: {number} steps down"
+    return f'<details class="notice" role="note"><summary>{steps}. Why, and what to do</summary><ul>{items}</ul></details>'
+
+
+def problem_block(text: str) -> str:
+    """An error's sentences."""
+    return f'<div class="notice problem" role="alert">{escape(text)}</div>'
+
+
+def quotes_block(quotes: Sequence[Quote]) -> str:
+    """The lines behind a reply, with the places where they are said; the first one is the reply."""
+    if not quotes:
+        return ""
+    items = "".join(
+        f"<li><cite>{escape(quote.place)}</cite>"
+        + (f"<p class='before'>{escape(quote.said_before)}</p>" if quote.said_before else "")
+        + f"<p>{escape(quote.text)}</p></li>"
+        for quote in quotes
+    )
+    return f'<section class="quotes"><h2>Where this is said</h2><ol>{items}</ol></section>'
+
+
+def status_blocks(status: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What speaks and from which versions; the active version's run; the data report."""
+    return (
+        _speaking_section(status) + _registry_section(status["registry"], status["family"]),
+        _run_section(status["run"]),
+        _data_section(status["data"]),
+    )
+
+
+def table(heading: Sequence[str], rows: Iterable[Sequence[object]], caption: str) -> str:
+    """A table that scrolls by itself where the page is narrow."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heading)
+    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    name = escape(caption, quote=True)
+    return (
+        f'<div class="table" tabindex="0" role="region" aria-label="{name}"><table><caption>{name}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _speaking_section(status: Mapping[str, Any]) -> str:
+    speaking = status["speaking"]
+    if speaking is None:
+        return "<h2>Speaking</h2><p>Nothing yet.</p>"
+    facts = [("Source", speaking["label"]), ("Rung", speaking["rung"]), ("Base", speaking.get("base", ""))]
+    facts += [("Trained on", ", ".join(speaking["trained"])), ("Characters", str(len(speaking["characters"])))]
+    steps = [[each[key] for key in ("feature", "wanted", "got", "why", "remedy")] for each in status["announcements"]]
+    heading = ("Feature", "Wanted", "Used instead", "Why", "To change that")
+    return "<h2>Speaking</h2>" + _facts(facts) + (table(heading, steps, "Announcements") if steps else "")
+
+
+def _registry_section(registry: Mapping[str, Any], family: str) -> str:
+    top = f"<h2>Versions</h2><p>Registry: <code>{escape(registry['url'])}</code></p>"
+    if registry["problem"]:
+        return top + problem_block(registry["problem"])
+    if not registry["versions"]:
+        return f"{top}<p>No version yet. Train one: <code>python training_pipeline.py train {escape(family)}</code></p>"
+    rows = [
+        (
+            each["family"],
+            each["version"],
+            "latest" if each["is_latest"] else "",
+            each["created"][:16].replace("T", " ") + " UTC",
+            size_text(each["size_bytes"]),
+            each.get("problem") or perplexity_text(each) or "not measured",
+        )
+        for each in registry["versions"]
+    ]
+    return top + table(("Family", "Version", "", "Created", "Size", "Held-out perplexity"), rows, "Versions by family")
+
+
+def _run_section(run: Mapping[str, Any] | None) -> str:
+    if run is None:
+        return ""
+    return "<h2>Active version</h2>" + (problem_block(run["problem"]) if run["problem"] else _facts(run_facts(run)))
+
+
+def _data_section(data: Mapping[str, Any]) -> str:
+    top = f"<h2>Data</h2><p>Series folder: <code>{escape(data['folder'])}</code></p>"
+    if data["problem"]:
+        return top + problem_block(data["problem"])
+    files = [[each[key] for key in ("file", "rows_in", "rows_out", "rows_dropped", "lines")] for each in data["files"]]
+    counts = [(kind, reason, count) for kind, reasons in data["counts"].items() for reason, count in reasons.items()]
+    notes = [(note["file"], note["row"] or "", note["kind"], note["reason"], note["text"]) for note in data["notes"]]
+    skipped = [(note["file"], note["reason"]) for note in data["skipped"]]
+    parts = [
+        f"{top}<p>{escape(data['title'])}: {escape(data_totals(data))}.</p>",
+        table(("File", "Rows in", "Kept", "Dropped", "Lines"), files, "Files"),
+        table(("Kind", "Reason", "Rows"), counts, "What happened to rows") if counts else "",
+        table(("File", "Reason"), skipped, "Files without lines") if skipped else "",
+        _notes(notes),
+    ]
+    return "".join(parts)
+
+
+def _notes(notes: Sequence[Sequence[object]]) -> str:
+    if not notes:
+        return ""
+    shown = notes[:SHOWN_NOTES]
+    caption = f"Notes, {len(shown)} of {len(notes)}" if len(shown) < len(notes) else f"Notes, {len(notes)}"
+    inner = table(("File", "Row", "Kind", "Reason", "Text"), shown, caption)
+    return f"<details><summary>Row by row ({len(notes):,})</summary>{inner}</details>"
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> str:
+    rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts if value)
+    return f"<dl>{rows}</dl>"

@@ -1,0 +1,190 @@
+"""From a series folder to a published version and a reply, in real processes: training, killing, resuming."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+SAMPLE = PROJECT / "data" / "sample_series"
+STEPS = 12
+
+# A nano base that is made in seconds.
+TINY = {
+    "STRANGER_NANO__HIDDEN_SIZE": "32",
+    "STRANGER_NANO__LAYERS": "2",
+    "STRANGER_NANO__HEADS": "2",
+    "STRANGER_NANO__VOCABULARY": "600",
+    "STRANGER_NANO__EPOCHS": "2",
+    "STRANGER_NANO__LORA_LEARNING_RATE": "0.005",
+    "STRANGER_TRAINING__CHECKPOINT_STEPS": "3",
+    "STRANGER_EVALUATION__MAX_REPLIES": "40",
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",  # test processes run side by side: more threads than cores wait for each other
+}
+
+
+class Project:
+    """Commands of the project in a folder of their own."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.folder = folder
+        places = {"RUNS": folder / "runs", "LOGS": folder / "logs", "REGISTRY": folder / "registry", "CACHE": cache}
+        self.environment = os.environ | TINY | {f"STRANGER_PATHS__{name}": str(path) for name, path in places.items()}
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, str(PROJECT / "training_pipeline.py"), *words]
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*words), env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=300
+        )
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(self.command(*words), env=self.environment, cwd=self.folder, **quiet)
+
+    def train(self, family: str = "llama") -> tuple[str, ...]:
+        return ("train", family, "--data", str(SAMPLE), "--character", "Pip", "--max-steps", str(STEPS))
+
+    def metrics(self) -> dict:
+        shown = self.run("models", "show", "llama", "--json")
+        assert shown.returncode == 0, shown.stderr
+        return json.loads(shown.stdout)
+
+    def checkpoints(self) -> list[Path]:
+        return sorted((self.folder / "runs").glob("*/*/checkpoints/checkpoint-*/complete.json"))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Project:
+    """A project that has trained one version without being stopped."""
+    project = Project(tmp_path_factory.mktemp("uninterrupted"), cache)
+    done = project.run(*project.train())
+    assert done.returncode == 0, done.stderr
+    return project
+
+
+@pytest.fixture
+def project(tmp_path: Path, cache: Path) -> Project:
+    return Project(tmp_path, cache)
+
+
+def final_losses(shown: dict) -> list[float]:
+    held_out = shown["metrics"]["held_out"]
+    return [shown["metrics"]["training"]["last_loss"], held_out["adapter_perplexity"], held_out["base_perplexity"]]
+
+
+def test_run_records_what_made_the_version(uninterrupted: Project) -> None:
+    shown = uninterrupted.metrics()
+    run = shown["run"]
+    assert run["characters"] == ["Pip"]
+    assert run["base"]["kind"] == "nano"
+    assert run["held_out_episodes"] == ["S01E03", "S01E06"]
+    assert run["packages"]["torch"].startswith("2.")
+    assert run["settings"]["training.seed"] == 7
+    assert [step for step, _ in shown["metrics"]["training"]["losses"]] == list(range(1, STEPS + 1))
+    assert run["announcements"][0]["got"].startswith("the nano base")
+    assert "hf_token" not in json.dumps(run)
+    assert {"adapter_model.safetensors", "base/model.safetensors", "README.md"} <= set(shown["files"])
+
+
+def test_adapter_expects_held_out_replies_better_than_its_base(uninterrupted: Project) -> None:
+    held_out = uninterrupted.metrics()["metrics"]["held_out"]
+    assert held_out["adapter_perplexity"] < held_out["base_perplexity"]
+    assert held_out["replies"] > 20
+
+
+def test_same_command_again_uses_what_is_there(uninterrupted: Project) -> None:
+    done = uninterrupted.run(*uninterrupted.train(), "--json")
+    assert json.loads(done.stdout)["reused"] is True
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_stopped_run_goes_on_to_the_same_end(uninterrupted: Project, project: Project, number: signal.Signals) -> None:
+    running = project.start(*project.train())
+    until = time.monotonic() + 120
+    while not project.checkpoints() and running.poll() is None and time.monotonic() < until:
+        time.sleep(0.005)
+    running.send_signal(number)
+    code = running.wait(timeout=60)
+    assert code == {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+    assert project.checkpoints(), "stopped before the first checkpoint"
+
+    done = project.run(*project.train())
+    assert done.returncode == 0, done.stderr
+    assert "going on from step" in done.stderr
+    assert final_losses(project.metrics()) == pytest.approx(final_losses(uninterrupted.metrics()), abs=1e-4)
+
+
+def test_half_written_checkpoint_is_not_taken(uninterrupted: Project, project: Project) -> None:
+    running = project.start(*project.train())
+    until = time.monotonic() + 120
+    while len(project.checkpoints()) < 2 and running.poll() is None and time.monotonic() < until:
+        time.sleep(0.005)
+    running.kill()
+    running.wait(timeout=60)
+    newest = max(project.checkpoints(), key=lambda mark: int(mark.parent.name.rpartition("-")[2])).parent
+    with (newest / "optimizer.pt").open("r+b") as file:
+        file.truncate(100)
+
+    done = project.run(*project.train())
+    assert done.returncode == 0, done.stderr
+    assert not newest.exists() or "going on from step" in done.stderr
+    assert final_losses(project.metrics()) == pytest.approx(final_losses(uninterrupted.metrics()), abs=1e-4)
+
+
+def test_two_processes_do_not_train_the_same_run(project: Project) -> None:
+    running = project.start(*project.train())
+    until = time.monotonic() + 120
+    while not project.checkpoints() and running.poll() is None and time.monotonic() < until:
+        time.sleep(0.005)
+    second = project.run(*project.train())
+    running.kill()
+    running.wait(timeout=60)
+    assert second.returncode == 1
+    assert "being trained by another process" in second.stderr
+
+
+def test_chat_speaks_with_the_version(uninterrupted: Project) -> None:
+    words = ("chat", "--character", "pippa", "--message", "Where is Judge Hale?", "--data", str(SAMPLE), "--seed", "3")
+    first, second = uninterrupted.run(*words), uninterrupted.run(*words)
+    assert first.returncode == 0, first.stderr
+    assert "adapter on nano-llama" in first.stderr
+    assert first.stdout.startswith("Pip: ")
+    assert len(first.stdout) > len("Pip: ")
+    assert first.stdout == second.stdout
+
+
+def test_chat_without_version_says_why_and_quotes(project: Project) -> None:
+    project.environment["STRANGER_PATHS__CACHE"] = str(project.folder / "no-nano-made-here")
+    done = project.run("chat", "--character", "Pip", "--message", "Where is Judge Hale?", "--data", str(SAMPLE))
+    assert done.returncode == 0, done.stderr
+    for reason in ("no version of llama", "none is set", "HF_HUB_OFFLINE is set", "none has been made yet"):
+        assert reason in done.stderr
+    assert "(S0" in done.stdout
+
+
+def test_qwen_trains_the_same_way(project: Project) -> None:
+    done = project.run(*project.train("qwen"), "--json")
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    assert outcome["metrics"]["held_out"]["adapter_perplexity"] < outcome["metrics"]["held_out"]["base_perplexity"]
+
+
+def test_unknown_character_names_the_nearest(project: Project) -> None:
+    done = project.run("train", "llama", "--data", str(SAMPLE), "--character", "Pipp")
+    assert done.returncode == 1
+    assert "Did you mean Pip?" in done.stderr
