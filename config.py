@@ -170,8 +170,8 @@ class AwsSettings:
 
 @dataclass(frozen=True)
 class SecretSettings:
-    hf_token: Secret = Secret("")  # HF_TOKEN
-    app_password: Secret = Secret("")  # APP_PASSWORD
+    hf_token: Secret = field(default_factory=lambda: Secret(""))  # HF_TOKEN
+    app_password: Secret = field(default_factory=lambda: Secret(""))  # APP_PASSWORD
 
 
 SECRET_VARIABLES = {"HF_TOKEN": "hf_token", "APP_PASSWORD": "app_password"}
@@ -265,12 +265,17 @@ def _read_yaml(file: Path) -> dict[str, object]:
         raise ConfigError(
             f"no settings file {file}.", remedies=[("Leave it out", "the defaults apply without --config")]
         ) from None
+    except yaml.MarkedYAMLError as error:  # its own text quotes the line, and with it what stands there
+        at = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{file}{at} cannot be read: {error.problem}.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ConfigError(f"{file} holds no sections.", instead="It starts like this: 'training:' and below it '  seed: 7'")
+        raise ConfigError(
+            f"{file} holds no sections.", instead="It starts like this: 'training:' and below it '  seed: 7'"
+        )
     return _flatten(content, "", file.name)
 
 
@@ -280,6 +285,8 @@ def _flatten(content: Mapping[object, object], prefix: str, origin: str) -> dict
         dotted = f"{prefix}{key}"
         if dotted == "secrets" or dotted.startswith("secrets."):
             raise ConfigError(f"{origin}: secrets do not belong into this file.", remedies=[("Put them into", ".env")])
+        if value is None and any(known.startswith(f"{dotted}.") for known, _ in Settings().items()):
+            continue  # a section in which everything is commented out
         flat |= _flatten(value, dotted + ".", origin) if isinstance(value, dict) else {dotted: value}
     return flat
 
@@ -310,7 +317,7 @@ def _apply(overrides: Mapping[str, tuple[object, str]]) -> Settings:
     known = dict(Settings().items())
     origins: dict[str, str] = {}
     values: dict[str, object] = {}
-    hints = {key: hint for key, hint in _hints(Settings, "")}
+    hints = dict(_hints(Settings, ""))
     for key, (value, origin) in overrides.items():
         if key not in known:
             raise _unknown_key(key, list(known), origin)

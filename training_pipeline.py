@@ -1,11 +1,11 @@
 """From transcripts to characters that answer, on the machine this is started on.
 
-    python training_pipeline.py data  --data data/sample_series      what the loader read, repaired and dropped
-    python training_pipeline.py train llama --data data/sample_series  train, evaluate, publish a version
-    python training_pipeline.py chat  --character Pip --data data/sample_series
-    python training_pipeline.py models list                          versions; also show, verify, promote, rollback
-    python training_pipeline.py status                               what speaks, and why
-    python training_pipeline.py settings                             every setting and where it came from
+python training_pipeline.py data  --data data/sample_series      what the loader read, repaired and dropped
+python training_pipeline.py train llama --data data/sample_series  train, evaluate, publish a version
+python training_pipeline.py chat  --character Pip --data data/sample_series
+python training_pipeline.py models list                          versions; also show, verify, promote, rollback
+python training_pipeline.py status                               what speaks, and why
+python training_pipeline.py settings                             every setting and where it came from
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import json
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from config import Settings
 from utils.command_line import DONE, FAILED, Parser, add_common_arguments, build_settings, run_command
 
 if TYPE_CHECKING:
+    from character_chatbot.conversation import Conversation
     from character_chatbot.run import RunOutcome
     from character_chatbot.sources import Source
     from utils.announcements import Announcements
@@ -41,7 +42,9 @@ def main(given: Sequence[str]) -> int:
 
 def build_parser() -> Parser:
     """The command line; every subcommand sets ``run``, the function that does it."""
-    parser = Parser(prog="python training_pipeline.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(
+        prog="python training_pipeline.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_data(commands)
     _add_train(commands)
@@ -65,13 +68,17 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_data(commands: Any) -> None:
-    parser = _add_command(commands, "data", run_data, "Read a series folder and say what was repaired, flagged and dropped.")
+    parser = _add_command(
+        commands, "data", run_data, "Read a series folder and say what was repaired, flagged and dropped."
+    )
     parser.add_argument("--data", metavar="DIR", help="series folder (default: data)")
     parser.add_argument("--json", action="store_true", help="the whole report, every row, as JSON")
 
 
 def _add_train(commands: Any) -> None:
-    parser = _add_command(commands, "train", run_train, "Train, evaluate and publish an adapter; goes on where it was stopped.")
+    parser = _add_command(
+        commands, "train", run_train, "Train, evaluate and publish an adapter; goes on where it was stopped."
+    )
     parser.add_argument("family", choices=FAMILIES)
     parser.add_argument("--character", action="append", default=[], metavar="NAME", help="only these (default: all)")
     parser.add_argument("--base", default="", metavar="ID_OR_PATH", help="a repository of the hub, a folder, or nano")
@@ -95,7 +102,9 @@ def _add_chat(commands: Any) -> None:
     parser = _add_command(commands, "chat", run_chat, "Talk to a character; without --message, line by line.")
     parser.add_argument("--character", required=True, metavar="NAME", help="a name or alias")
     parser.add_argument("--message", metavar="TEXT", help="one message, one reply")
-    parser.add_argument("--as", dest="speaker", default="Visitor", metavar="NAME", help="who you are (default: Visitor)")
+    parser.add_argument(
+        "--as", dest="speaker", default="Visitor", metavar="NAME", help="who you are (default: Visitor)"
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="draw the same reply again")
     _add_source(parser)
     _add_places(parser)
@@ -146,8 +155,10 @@ def run_data(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.json:
         _print_json({"series": series.title} | report.to_dict())
         return DONE
-    print(f"{series.title}: {len(report.files)} files, {report.rows_in:,} rows in, {report.rows_out:,} rows out, "
-          f"{report.rows_dropped:,} dropped, {report.lines:,} lines")
+    print(
+        f"{series.title}: {len(report.files)} files, {report.rows_in:,} rows in, {report.rows_out:,} rows out, "
+        f"{report.rows_dropped:,} dropped, {report.lines:,} lines"
+    )
     for kind, reasons in report.counts().items():
         for reason, count in reasons.most_common():
             print(f"  {count:6,} {kind:<9} {reason}")
@@ -165,13 +176,10 @@ def run_train(arguments: argparse.Namespace, settings: Settings) -> int:
     from character_chatbot.run import RunRequest, run_training
     from utils.announcements import Announcements
 
-    request = RunRequest(
-        arguments.family, tuple(arguments.character), arguments.base, arguments.max_steps, _actor()
-    )
+    request = RunRequest(arguments.family, tuple(arguments.character), arguments.base, arguments.max_steps, _actor())
     outcome = run_training(request, settings, _open_registry(settings), Announcements())
     if arguments.json:
-        metrics = {name: value for name, value in outcome.metrics.items()}
-        _print_json({"family": arguments.family, "version": outcome.version, "reused": outcome.reused, "metrics": metrics})
+        _print_json({"family": arguments.family} | asdict(outcome))
     else:
         print(render_outcome(arguments.family, outcome, settings))
     return DONE
@@ -212,7 +220,8 @@ def _list_models(arguments: argparse.Namespace, registry: Registry) -> int:
     else:
         for version in versions:
             latest = "  latest" if version.is_latest else ""
-            print(f"{version.family:<6} {version.version}  {version.size_bytes / 1e6:8.1f} MB  {version.files} files{latest}")
+            size = f"{version.size_bytes / 1e6:8.1f} MB  {version.files} files"
+            print(f"{version.family:<6} {version.version}  {size}{latest}")
     return DONE
 
 
@@ -224,14 +233,18 @@ def _show_model(arguments: argparse.Namespace, registry: Registry) -> int:
     run, held_out = shown["run"], shown["metrics"].get("held_out")
     print(f"{shown['family']} {shown['version']}" + (" (latest)" if shown["is_latest"] else ""))
     print(f"  series      {run.get('title')}\n  characters  {', '.join(run.get('characters', []))}")
-    print(f"  base        {run.get('base', {}).get('name')}\n  held out    {', '.join(run.get('held_out_episodes', []))}")
+    print(
+        f"  base        {run.get('base', {}).get('name')}\n  held out    {', '.join(run.get('held_out_episodes', []))}"
+    )
     if held_out:
         base, adapter = held_out["base_perplexity"], held_out["adapter_perplexity"]
         print(f"  perplexity  base {base:.2f}, adapter {adapter:.2f} on {held_out['replies']} held-out replies")
     for name, file in shown["files"].items():
         print(f"  {file['size_bytes']:>12,}  {file['sha256'][:12]}  {name}")
     for event in shown["history"]:
-        print(f"  {event['at']}  {event['event']} by {event['actor']}: {event['from']} -> {event['to']} {event['reason']}")
+        print(
+            f"  {event['at']}  {event['event']} by {event['actor']}: {event['from']} -> {event['to']} {event['reason']}"
+        )
     return DONE
 
 
@@ -260,6 +273,8 @@ def _move(arguments: argparse.Namespace, registry: Registry) -> int:
 
 
 def run_chat(arguments: argparse.Namespace, settings: Settings) -> int:
+    from character_chatbot.conversation import Conversation
+    from character_chatbot.engines.base import build_sampling
     from character_chatbot.sources import announce_untrained
     from utils.announcements import Announcements
 
@@ -268,54 +283,41 @@ def run_chat(arguments: argparse.Namespace, settings: Settings) -> int:
     character = source.cast.get(arguments.character).name
     announce_untrained(source, character, announcements)
     print(f"[{source.label}]", file=sys.stderr)
-    if arguments.message is not None:
-        _exchange(arguments, settings, source, character, [], arguments.message)
-        return DONE
-    return _converse(arguments, settings, source, character)
+    sampling = build_sampling(settings.chat, arguments.seed)
+    talk = Conversation(source, character, arguments.speaker, sampling, settings.chat.history_turns)
+    if arguments.message is None:
+        return _converse(talk)
+    _print_reply(talk, arguments.message)
+    return DONE
 
 
-def _converse(arguments: argparse.Namespace, settings: Settings, source: Source, character: str) -> int:
+def _converse(talk: Conversation) -> int:
     from utils.errors import UsageError
 
-    print(f"You talk to {character}. An empty line or Ctrl-D ends it; Ctrl-C stops a reply.", file=sys.stderr)
-    turns: list[Any] = []
+    print(f"You talk to {talk.character}. An empty line or Ctrl-D ends it.", file=sys.stderr)
     while True:
         try:
-            message = input(f"{arguments.speaker}: ")
+            message = input(f"{talk.speaker}: ")
         except EOFError:
             return DONE
         if not message.strip():
             return DONE
         try:
-            turns = _exchange(arguments, settings, source, character, turns, message)
+            _print_reply(talk, message)
         except UsageError as error:
             print(error, file=sys.stderr)
 
 
-def _exchange(
-    arguments: argparse.Namespace, settings: Settings, source: Source, character: str, turns: list[Any], message: str
-) -> list[Any]:
-    """Print one reply as it comes; the turns with it. Ctrl-C in an interactive conversation stops the reply alone."""
-    from character_chatbot.conversation import read_message, stream_reply
-    from character_chatbot.engines.base import build_sampling
-    from character_chatbot.prompts import Turn
-
-    turns = [*turns, Turn(arguments.speaker, read_message(message))]
-    said = ""
-    print(f"{character}: ", end="", flush=True)
-    pieces = stream_reply(source, character, turns, build_sampling(settings.chat, arguments.seed), settings.chat.history_turns)
-    try:
-        for piece in pieces:
-            said += piece
-            print(piece, end="", flush=True)
-    except KeyboardInterrupt:
-        if arguments.message is not None:
-            raise
-    finally:
-        pieces.close()  # type: ignore[attr-defined]
-        print()
-    _print_place(source, character, said)
-    return [*turns, Turn(character, said.strip())] if said.strip() else turns[:-1]
+def _print_reply(talk: Conversation, message: str) -> None:
+    """Print a reply as it comes, and where it is said if it is a quote."""
+    pieces = talk.say(message)
+    first = next(pieces, "")  # so that a refused message prints no name
+    print(f"{talk.character}: {first}", end="", flush=True)
+    for piece in pieces:
+        print(piece, end="", flush=True)
+    print()
+    if talk.turns:
+        _print_place(talk.source, talk.character, talk.turns[-1].text)
 
 
 def _print_place(source: Source, character: str, said: str) -> None:

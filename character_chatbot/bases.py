@@ -42,10 +42,9 @@ class Base:
 
 
 def choose_base(
-    family: str,
     wanted: str,
-    device: Device,
-    settings: Settings,
+    default: str,
+    *,
     check_hub: Callable[[], HubState],
     fetch_nano: Callable[[], Path],
     announcements: Announcements,
@@ -53,8 +52,8 @@ def choose_base(
     """The base for a training run.
 
     Args:
-        family: ``llama`` or ``qwen``.
-        wanted: a repository, a folder, ``nano``, or empty for the family's default on this device.
+        wanted: a repository, a folder, ``nano``, or empty for ``default``.
+        default: the repository to take if none is asked for and it can be had (:func:`default_base`).
         check_hub: asked only where the answer matters.
         fetch_nano: makes the nano base or finds it made.
         announcements: hears of the step down to the nano base.
@@ -66,7 +65,6 @@ def choose_base(
         return nano_base(fetch_nano())
     if wanted:
         return find_base(wanted, check_hub)
-    default = default_base(family, device, settings)
     if is_cached(default):
         return Base(HUB, default, default, only_cached=not check_hub().reachable)
     hub = check_hub()
@@ -90,7 +88,10 @@ def nano_base(folder: Path) -> Base:
 
 def find_base(wanted: str, check_hub: Callable[[], HubState]) -> Base:
     """A base by folder or repository name. Raises BaseModelError."""
-    folder = Path(wanted).expanduser()
+    try:
+        folder = Path(wanted).expanduser()
+    except RuntimeError:  # ~somebody who has no home here
+        folder = Path(wanted)
     if (folder / "config.json").is_file():
         return Base(PATH, str(folder.resolve()), str(folder.resolve()))
     if folder.exists():
@@ -151,7 +152,6 @@ def load_tokenizer(base: Base, token: str = "") -> PreTrainedTokenizerBase:
 def load_model(base: Base, device: Device, token: str = "") -> PreTrainedModel:
     """The model of a base, on the device. Weights come from safetensors only. Raises BaseModelError."""
     from transformers import AutoModelForCausalLM
-
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # of reading weights from disk; downloads keep theirs

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 
 from character_chatbot.engines.base import Sampling
 from character_chatbot.prompts import Turn, build_messages
@@ -14,9 +15,39 @@ LONGEST_MESSAGE_CHARACTERS = 4000
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
+@dataclass
+class Conversation:
+    """What ``speaker`` and ``character`` have said to each other; ``history_turns``: how much of it the engine sees."""
+
+    source: Source
+    character: str
+    speaker: str
+    sampling: Sampling
+    history_turns: int
+    turns: tuple[Turn, ...] = ()
+
+    def say(self, text: str) -> Iterator[str]:
+        """Pieces of the reply to a message; both turns are kept once the reply is over or stopped.
+
+        Raises:
+            UsageError: the message is empty or too long.
+        """
+        said = (*self.turns, Turn(self.speaker, read_message(text)))
+        pieces = stream_reply(self.source, self.character, said, self.sampling, self.history_turns)
+        reply = ""
+        try:
+            for piece in pieces:
+                reply += piece
+                yield piece
+        finally:
+            pieces.close()
+            if reply.strip():
+                self.turns = (*said, Turn(self.character, reply.strip()))
+
+
 def stream_reply(
     source: Source, character: str, turns: Sequence[Turn], sampling: Sampling, history_turns: int
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     """Pieces of what ``character`` replies to ``turns``.
 
     Args:
@@ -28,10 +59,13 @@ def stream_reply(
 
     Raises:
         UnknownCharacter: the source has no such character.
+        UsageError: the character would talk to itself.
     """
     spoken_to = source.cast.get(character)
+    if turns[-1].speaker == spoken_to.name:
+        raise UsageError(f"{spoken_to.name} cannot talk to {spoken_to.name}.", instead="Speak as somebody else.")
     messages = build_messages(spoken_to, source.title, turns[-history_turns:])
-    return source.engine(spoken_to.name).reply(messages, sampling)
+    yield from source.engine(spoken_to.name).reply(messages, sampling)
 
 
 def read_message(text: str) -> str:

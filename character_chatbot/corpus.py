@@ -27,7 +27,12 @@ class Corpus:
     def build_dialogues(self, settings: Settings, characters: tuple[str, ...] = ()) -> DialogueSet:
         """Dialogues with the held-out episodes that ``settings.training.seed`` chooses."""
         return build_dialogues(
-            self.spoken, self.cast, self.series.title, settings.dialogues, settings.training.seed, characters
+            self.spoken,
+            self.cast,
+            self.series.title,
+            settings=settings.dialogues,
+            seed=settings.training.seed,
+            characters=characters,
         )
 
     def scenes(self, episodes: tuple[Episode, ...]) -> list[list[Turn]]:
@@ -40,7 +45,7 @@ class Corpus:
     def speakers(self, minimum_lines: int) -> tuple[str, ...]:
         """Characters with at least so many lines, most talkative first; Unknown is nobody."""
         counts = self.spoken["speaker"].map(self.cast.resolve).value_counts()
-        return tuple(name for name, count in counts.items() if count >= minimum_lines and name != UNKNOWN)
+        return tuple(str(name) for name, count in counts.items() if count >= minimum_lines and name != UNKNOWN)
 
 
 def load_corpus(folder: Path) -> Corpus:

@@ -80,6 +80,7 @@ def build_dialogues(
     spoken: pd.DataFrame,
     cast: Cast,
     title: str,
+    *,
     settings: DialogueSettings,
     seed: int,
     characters: Sequence[str] = (),
@@ -103,11 +104,13 @@ def build_dialogues(
     held_out_episodes = choose_held_out(episodes, settings.held_out_share, seed)
     dropped: Counter[str] = Counter()
     found = _unique(_walk_dialogues(spoken, cast, settings.context_turns), dropped)
-    speakers = chosen or _with_enough_replies(found, settings.minimum_replies)
+    trained = {d.character for d in found if (d.season, d.episode) not in held_out_episodes}
+    untrained = [name for name in chosen if name not in trained]
+    speakers = chosen or tuple(n for n in _with_enough_replies(found, settings.minimum_replies) if n in trained)
+    if untrained or not speakers:
+        raise _nothing_to_train(found, untrained)
     wanted = [dialogue for dialogue in found if dialogue.character in speakers]
     training = tuple(d for d in wanted if (d.season, d.episode) not in held_out_episodes)
-    if not training:
-        raise _nothing_to_train(found, chosen)
     held_out = _unseen((d for d in wanted if (d.season, d.episode) in held_out_episodes), training, dropped)
     return DialogueSet(
         title=title,
@@ -131,8 +134,9 @@ def choose_held_out(episodes: Sequence[Episode], share: float, seed: int) -> tup
 
 def build_turns(spoken: pd.DataFrame, cast: Cast) -> Iterator[list[SpokenTurn]]:
     """Turns of each scene (of each episode, where scenes are not marked): lines in a row by one speaker joined."""
-    scene = spoken["scene"].fillna(-1)
-    for _, group in spoken.assign(scene=scene).groupby(["season", "episode", "source", "scene"], sort=False):
+    place = spoken[["season", "episode", "source"]].assign(scene=spoken["scene"].fillna(-1).astype("int64"))
+    scene = place.ne(place.shift()).any(axis=1).cumsum()  # rows in a row: a number that comes again is another scene
+    for _, group in spoken.groupby(scene, sort=False):
         columns = (group[name].tolist() for name in ("speaker", "line", "season", "episode", "position"))
         yield from _split_at_breaks(_join(zip(*columns, strict=True), cast))
 

@@ -14,6 +14,7 @@ from character_chatbot.examples import IGNORED, Example
 
 if TYPE_CHECKING:
     import torch
+    from peft import PeftModel
     from transformers import PreTrainedModel
 
 BATCH_TOKENS = 4096  # padded tokens of one forward pass
@@ -35,7 +36,9 @@ def choose_replies(examples: Sequence[Example], limit: int, seed: int) -> list[E
     return random.Random(seed).sample(list(examples), limit)  # noqa: S311
 
 
-def evaluate_perplexity(model: PreTrainedModel, examples: Sequence[Example], title: str) -> Perplexity | None:
+def evaluate_perplexity(
+    model: PreTrainedModel | PeftModel, examples: Sequence[Example], title: str
+) -> Perplexity | None:
     """Perplexity of the replies under ``model`` as it stands; None where there is nothing to measure.
 
     Args:
@@ -70,7 +73,7 @@ def _batches(examples: Sequence[Example]) -> list[list[Example]]:
     return batches
 
 
-def _score(model: PreTrainedModel, batch: Sequence[Example]) -> tuple[float, int]:
+def _score(model: PreTrainedModel | PeftModel, batch: Sequence[Example]) -> tuple[float, int]:
     """Sum of cross entropies in nats over the reply tokens of a batch, and how many there are."""
     import torch
 

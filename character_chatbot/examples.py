@@ -67,5 +67,9 @@ def check_labels(
     for number, (row, example) in enumerate(zip(rows, examples, strict=True)):
         labels, reply = list(row["labels"]), list(example.reply_ids)
         masked = len(labels) - len(reply)
-        if labels != [IGNORED] * masked + reply or list(row["input_ids"]) != list(example.input_ids) or reply[-1] != end:
+        if (
+            labels != [IGNORED] * masked + reply
+            or list(row["input_ids"]) != list(example.input_ids)
+            or reply[-1] != end
+        ):
             raise TrainingError(f"dialogue {number}: the labels are not the reply and its end alone.")

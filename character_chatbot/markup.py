@@ -63,7 +63,9 @@ def banner(announcements: Iterable[Announcement]) -> str:
         return ""
     number = items.count("<li>")
     steps = "Not what was wanted: 1 step down" if number == 1 else f"Not what was wanted: {number} steps down"
-    return f'<details class="notice" role="note"><summary>{steps}. Why, and what to do</summary><ul>{items}</ul></details>'
+    return (
+        f'<details class="notice" role="note"><summary>{steps}. Why, and what to do</summary><ul>{items}</ul></details>'
+    )
 
 
 def problem_block(text: str) -> str:

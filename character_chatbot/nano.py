@@ -11,7 +11,6 @@ import hashlib
 import itertools
 import json
 import math
-import os
 import random
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +30,7 @@ BLOCK_TOKENS = 256
 BLOCKS_PER_STEP = 2  # many small steps: a series has few tokens
 
 Scenes = Sequence[Sequence[Turn]]
+Show = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True)
@@ -66,73 +66,70 @@ FAMILIES = {
 }
 
 
-def nano_name(family: str, scenes: Scenes, settings: NanoSettings, seed: int) -> str:
-    """A name that says by which family, scenes, settings and seed the base is made: same name, same base."""
-    recipe = [RECIPE, family, asdict(settings), seed, [[asdict(turn) for turn in scene] for scene in scenes]]
-    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-    return f"nano-{family}-{digest[:12]}"
+@dataclass(frozen=True)
+class NanoRecipe:
+    """All that shapes a nano base: the same recipe on the same machine gives the same weights.
+
+    ``family``: ``llama`` or ``qwen``. ``scenes``: turns of the training episodes, scene by scene.
+    """
+
+    family: str
+    scenes: Scenes
+    settings: NanoSettings
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """``nano-<family>-<hash of the recipe>``."""
+        scenes = [[asdict(turn) for turn in scene] for scene in self.scenes]
+        content = [RECIPE, self.family, asdict(self.settings), self.seed, scenes]
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return f"nano-{self.family}-{digest[:12]}"
 
 
-def fetch_nano_base(
-    family: str,
-    scenes: Scenes,
-    settings: NanoSettings,
-    seed: int,
-    cache: Path,
-    show: Callable[[int, int, float], None] = lambda step, steps, loss: None,
-) -> Path:
+def fetch_nano_base(recipe: NanoRecipe, cache: Path, show: Show = lambda step, steps, loss: None) -> Path:
     """The folder of the nano base; made on first use, whole or not at all.
 
     Args:
-        family: ``llama`` or ``qwen``.
-        scenes: turns of the training episodes, scene by scene.
-        settings: size and training of the base.
-        seed: the same seed on the same machine gives the same weights.
+        recipe: what to make.
         cache: folder in which bases are kept.
         show: called after each step with step, steps and loss (nats per token).
     """
-    made = find_nano_base(family, scenes, settings, seed, cache)
+    made = find_nano_base(recipe, cache)
     if made:
         return made
-    folder = _nano_folder(family, scenes, settings, seed, cache)
+    folder = _nano_folder(recipe, cache)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as side:
-        _make(family, scenes, settings, seed, Path(side) / folder.name, show)
+        _make(recipe, Path(side) / folder.name, show)
         try:
-            os.replace(Path(side) / folder.name, folder)
+            (Path(side) / folder.name).replace(folder)
         except OSError:
-            if not (folder / "config.json").exists():  # otherwise somebody else made the same one meanwhile
+            if not find_nano_base(recipe, cache):  # otherwise somebody else made the same one meanwhile
                 raise
     return folder
 
 
-def find_nano_base(family: str, scenes: Scenes, settings: NanoSettings, seed: int, cache: Path) -> Path | None:
+def find_nano_base(recipe: NanoRecipe, cache: Path) -> Path | None:
     """The folder of the nano base if it has been made before."""
-    folder = _nano_folder(family, scenes, settings, seed, cache)
+    folder = _nano_folder(recipe, cache)
     return folder if (folder / "config.json").exists() else None
 
 
-def _nano_folder(family: str, scenes: Scenes, settings: NanoSettings, seed: int, cache: Path) -> Path:
-    return cache.expanduser() / "bases" / nano_name(family, scenes, settings, seed)
+def _nano_folder(recipe: NanoRecipe, cache: Path) -> Path:
+    return cache.expanduser() / "bases" / recipe.name
 
 
-def _make(
-    family: str,
-    scenes: Scenes,
-    settings: NanoSettings,
-    seed: int,
-    folder: Path,
-    show: Callable[[int, int, float], None],
-) -> None:
+def _make(recipe: NanoRecipe, folder: Path, show: Show) -> None:
     import torch
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # saving takes no time
-    tokenizer = build_tokenizer(FAMILIES[family], scenes, settings.vocabulary)
+    tokenizer = build_tokenizer(FAMILIES[recipe.family], recipe.scenes, recipe.settings.vocabulary)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = build_model(family, tokenizer, settings)
-        _train(model, tokenizer, scenes, settings, seed, show)
+        torch.manual_seed(recipe.seed)
+        model = build_model(recipe.family, tokenizer, recipe.settings)
+        _train(model, tokenizer, recipe, show)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -183,24 +180,19 @@ def build_model(family: str, tokenizer: PreTrainedTokenizerFast, settings: NanoS
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return model_class(config)
+    model: PreTrainedModel = model_class(config)
+    return model
 
 
-def _train(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    scenes: Scenes,
-    settings: NanoSettings,
-    seed: int,
-    show: Callable[[int, int, float], None],
-) -> None:
+def _train(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, recipe: NanoRecipe, show: Show) -> None:
     import torch
 
+    settings, order = recipe.settings, random.Random(recipe.seed)  # noqa: S311
     decay = [p for p in model.parameters() if p.dim() > 1]
     plain = [p for p in model.parameters() if p.dim() <= 1]
     groups = [{"params": decay, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95))
-    blocks = _batches(tokenizer, scenes, settings.epochs, random.Random(seed))  # noqa: S311
+    blocks = _batches(tokenizer, recipe.scenes, settings.epochs, order)
     batches = list(itertools.islice(blocks, settings.max_steps))
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _cosine(step, len(batches)))
     model.train()

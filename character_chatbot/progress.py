@@ -25,9 +25,8 @@ class ProgressBar(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._bar.update(state.global_step - self._bar.n)
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        logs: dict[str, float] = kwargs["logs"]
         if "loss" not in logs:
             return
         self._bar.set_postfix(loss=f"{logs['loss']:.3f}")
@@ -47,7 +46,7 @@ class CheckpointMark(TrainerCallback):
 
 
 class StopOnSignal(TrainerCallback):
-    """The first SIGINT or SIGTERM ends the run after the step at hand, with a checkpoint; the second ends it at once."""
+    """SIGINT or SIGTERM ends the run after the step at hand, with a checkpoint; a second one ends it at once."""
 
     def __init__(self) -> None:
         self.received: int | None = None

@@ -67,14 +67,17 @@ def lay_out(turns: Sequence[Turn], own: str) -> list[Message]:
 def persona_prompt(character: Character, title: str) -> str:
     """The system message: who the character is and what is asked of it."""
     persona = character.persona or f"You are {character.name}."
-    return f"{persona}\nThe series is {title}. Reply as {character.name}, in character, with what {character.name} says next."
+    task = f"Reply as {character.name}, in character, with what {character.name} says next."
+    return f"{persona}\nThe series is {title}. {task}"
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
     """The text in front of the reply, template included. Template tokens inside contents are made harmless."""
     harmless = [message | {"content": disarm(tokenizer, message["content"])} for message in messages]
-    template = {"tokenize": False, "add_generation_prompt": True, "date_string": TEMPLATE_DATE}
-    return str(tokenizer.apply_chat_template(harmless, **template))
+    rendered = tokenizer.apply_chat_template(
+        harmless, tokenize=False, add_generation_prompt=True, date_string=TEMPLATE_DATE
+    )
+    return str(rendered)
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import json
 import logging
@@ -15,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from character_chatbot.bases import NANO, Base, choose_base, load_model, load_tokenizer
+from character_chatbot.bases import NANO, Base, choose_base, default_base, load_model, load_tokenizer
 from character_chatbot.corpus import Corpus, load_corpus
 from character_chatbot.devices import Device, choose_device
 from character_chatbot.dialogues import DialogueSet
 from character_chatbot.evaluation import choose_replies, evaluate_perplexity
 from character_chatbot.examples import Example, encode_dialogues
-from character_chatbot.nano import fetch_nano_base
+from character_chatbot.nano import NanoRecipe, fetch_nano_base
 from character_chatbot.training import TrainingResult, train_adapter
 from character_chatbot.version import build_run, write_version
 from config import Settings, TrainingSettings
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
+
+PUBLISHED = "published.json"  # in the run's folder: which version it has become
 
 
 @dataclass(frozen=True)
@@ -66,83 +69,120 @@ def run_training(
         DataError, BaseModelError, TrainingError, RegistryError, StoreError: as their names say.
         KeyboardInterrupt: stopped; the same request goes on from the last checkpoint.
     """
+    run = _prepare(request, settings, announcements)
+    with _locked(run.folder):
+        outcome = _published(run, registry)
+        if outcome is None:
+            version, metrics = _publish(run, registry, *_train(run))
+            outcome = RunOutcome(version, metrics, reused=False)
+    return outcome
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A request with all that was found out about it before the first step."""
+
+    request: RunRequest
+    settings: Settings  # with the training numbers that apply to the base
+    announcements: Announcements
+    dialogues: DialogueSet
+    device: Device
+    base: Base
+
+    @functools.cached_property
+    def folder(self) -> Path:
+        """The same request on the same data and base is the same run: its name is a hash of all that shapes it."""
+        content = {
+            "family": self.request.family,
+            "base": self.base.name,
+            "max_steps": self.request.max_steps,
+            "characters": self.dialogues.characters,
+            "data": self.dialogues.data_hash(),
+            "held_out": self.dialogues.held_out_episodes,
+            "training": asdict(self.settings.training),
+        }
+        name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return self.settings.paths.runs / self.request.family / name
+
+
+def _prepare(request: RunRequest, settings: Settings, announcements: Announcements) -> _Run:
     corpus = load_corpus(settings.paths.data)
     dialogues = corpus.build_dialogues(settings, request.characters)
     _log_dialogues(dialogues)
     device = choose_device()
     logger.info("%s", device.reason)
-    base = _choose_base(request, settings, corpus, dialogues, device, announcements)
-    training = _training_settings(settings, base)
-    key = _run_key(request, base, dialogues, training)
-    folder = settings.paths.runs / request.family / key
-    with _locked(folder):
-        published = _published(folder, registry, request.family)
-        if published:
-            return published
-        return _train_and_publish(
-            request, replace(settings, training=training), registry, announcements, dialogues, base, device, folder
-        )
-
-
-def _train_and_publish(
-    request: RunRequest,
-    settings: Settings,
-    registry: Registry,
-    announcements: Announcements,
-    dialogues: DialogueSet,
-    base: Base,
-    device: Device,
-    folder: Path,
-) -> RunOutcome:
-    token = settings.secrets.hf_token.reveal()
-    tokenizer = load_tokenizer(base, token)
-    training = _encode(tokenizer, dialogues, settings, "training")
-    held_out = _encode(tokenizer, dialogues, settings, "held_out")
-    model = load_model(base, device, token)
-    started = time.monotonic()
-    checkpoints = folder / "checkpoints"
-    result = train_adapter(model, tokenizer, training, settings.training, device, checkpoints, request.max_steps)
-    seconds = time.monotonic() - started
-    metrics = _measure(result, held_out, settings, seconds)
-    run = build_run(dialogues, request.family, base, settings.to_dict(), [a.to_dict() for a in announcements])
-    write_version(folder / "version", result.model, tokenizer, base, dialogues, run, metrics)
-    version = registry.publish(request.family, folder / "version", actor=request.actor, reason="trained")
-    write_atomic(folder / "published.json", json.dumps({"version": version}))
-    return RunOutcome(version, metrics, reused=False)
-
-
-def _choose_base(
-    request: RunRequest,
-    settings: Settings,
-    corpus: Corpus,
-    dialogues: DialogueSet,
-    device: Device,
-    announcements: Announcements,
-) -> Base:
-    def fetch_nano() -> Path:
-        scenes = corpus.scenes(dialogues.training_episodes)
-        with tqdm(desc="making the nano base", unit="step", disable=None) as bar:
-
-            def show(step: int, steps: int, loss: float) -> None:
-                bar.total = steps
-                bar.set_postfix(loss=f"{loss:.2f}", refresh=False)
-                bar.update()
-
-            return fetch_nano_base(
-                request.family, scenes, settings.nano, settings.training.seed, settings.paths.cache, show
-            )
-
     base = choose_base(
-        request.family,
         request.base,
-        device,
-        settings,
-        lambda: check_hub(settings.hub.reach_timeout_seconds),
-        fetch_nano,
-        announcements,
+        default_base(request.family, device, settings),
+        check_hub=lambda: check_hub(settings.hub.reach_timeout_seconds),
+        fetch_nano=lambda: _fetch_nano(request.family, corpus, dialogues, settings),
+        announcements=announcements,
     )
     logger.info("base model: %s", base.name)
-    return base
+    settings = replace(settings, training=_training_settings(settings, base))
+    return _Run(request, settings, announcements, dialogues, device, base)
+
+
+def _fetch_nano(family: str, corpus: Corpus, dialogues: DialogueSet, settings: Settings) -> Path:
+    recipe = NanoRecipe(family, corpus.scenes(dialogues.training_episodes), settings.nano, settings.training.seed)
+    with tqdm(desc="making the nano base", unit="step", disable=None) as bar:
+
+        def show(step: int, steps: int, loss: float) -> None:
+            bar.total = steps
+            bar.set_postfix(loss=f"{loss:.2f}", refresh=False)
+            bar.update()
+
+        return fetch_nano_base(recipe, settings.paths.cache, show)
+
+
+def _train(run: _Run) -> tuple[TrainingResult, PreTrainedTokenizerBase, dict[str, Any]]:
+    """The trained model, its tokenizer, and the metrics."""
+    token = run.settings.secrets.hf_token.reveal()
+    tokenizer = load_tokenizer(run.base, token)
+    training = _encode(tokenizer, run, "training")
+    held_out = _encode(tokenizer, run, "held_out")
+    if not training:
+        raise TrainingError(
+            f"no dialogue fits into training.max_length = {run.settings.training.max_length} tokens.",
+            remedies=[("Allow longer ones", "training.max_length in aws_config.yaml")],
+        )
+    started = time.monotonic()
+    result = train_adapter(
+        load_model(run.base, run.device, token),
+        tokenizer,
+        training,
+        settings=run.settings.training,
+        device=run.device,
+        folder=run.folder / "checkpoints",
+        max_steps=run.request.max_steps,
+    )
+    return result, tokenizer, _measure(result, held_out, run.settings, time.monotonic() - started)
+
+
+def _publish(
+    run: _Run,
+    registry: Registry,
+    result: TrainingResult,
+    tokenizer: PreTrainedTokenizerBase,
+    metrics: dict[str, Any],
+) -> tuple[str, dict[str, Any]]:
+    announced = [announcement.to_dict() for announcement in run.announcements]
+    record = build_run(run.dialogues, run.request.family, run.base, run.settings.to_dict(), announced)
+    folder = run.folder / "version"
+    write_version(folder, result.model, tokenizer, base=run.base, dialogues=run.dialogues, run=record, metrics=metrics)
+    version = registry.publish(run.request.family, folder, actor=run.request.actor, reason="trained")
+    write_atomic(run.folder / PUBLISHED, json.dumps({"version": version}))
+    return version, metrics
+
+
+def _published(run: _Run, registry: Registry) -> RunOutcome | None:
+    """The version this run has made before, if the registry still has it."""
+    try:
+        version = json.loads((run.folder / PUBLISHED).read_text(encoding="utf-8"))["version"]
+        shown = registry.show(run.request.family, version)
+    except (OSError, ValueError, KeyError, TypeError, RegistryError):
+        return None
+    return RunOutcome(version, shown["metrics"], reused=True)
 
 
 def _training_settings(settings: Settings, base: Base) -> TrainingSettings:
@@ -164,30 +204,22 @@ def _training_settings(settings: Settings, base: Base) -> TrainingSettings:
     )
 
 
-def _encode(
-    tokenizer: PreTrainedTokenizerBase, dialogues: DialogueSet, settings: Settings, part: str
-) -> list[Example]:
-    chosen = getattr(dialogues, part)
-    examples = encode_dialogues(tokenizer, chosen, dialogues, settings.training.max_length)
+def _encode(tokenizer: PreTrainedTokenizerBase, run: _Run, part: str) -> list[Example]:
+    """The ``training`` or ``held_out`` dialogues as token ids; says how many are too long."""
+    chosen, limit = getattr(run.dialogues, part), run.settings.training.max_length
+    examples = encode_dialogues(tokenizer, chosen, run.dialogues, limit)
     if len(examples) < len(chosen):
         logger.warning(
             "%d of %d %s dialogues are longer than training.max_length = %d tokens and left out.",
             len(chosen) - len(examples),
             len(chosen),
             part.replace("_", "-"),
-            settings.training.max_length,
-        )
-    if not examples and part == "training":
-        raise TrainingError(
-            f"no dialogue fits into training.max_length = {settings.training.max_length} tokens.",
-            remedies=[("Allow longer ones", "training.max_length in aws_config.yaml")],
+            limit,
         )
     return examples
 
 
-def _measure(
-    result: TrainingResult, held_out: Sequence[Example], settings: Settings, seconds: float
-) -> dict[str, Any]:
+def _measure(result: TrainingResult, held_out: Sequence[Example], settings: Settings, seconds: float) -> dict[str, Any]:
     """What metrics.json records: nothing that was not measured."""
     replies = choose_replies(held_out, settings.evaluation.max_replies, settings.training.seed)
     adapter = evaluate_perplexity(result.model, replies, "held-out, adapter")
@@ -211,30 +243,6 @@ def _measure(
             "adapter_perplexity": adapter.value,
         }
     return metrics
-
-
-def _run_key(request: RunRequest, base: Base, dialogues: DialogueSet, training: TrainingSettings) -> str:
-    """The same request on the same data and base is the same run: its name is a hash of all that shapes it."""
-    content = {
-        "family": request.family,
-        "base": base.name,
-        "max_steps": request.max_steps,
-        "characters": dialogues.characters,
-        "data": dialogues.data_hash(),
-        "held_out": dialogues.held_out_episodes,
-        "training": asdict(training),
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _published(folder: Path, registry: Registry, family: str) -> RunOutcome | None:
-    """The version this run has made before, if the registry still has it."""
-    try:
-        version = json.loads((folder / "published.json").read_text(encoding="utf-8"))["version"]
-        shown = registry.show(family, version)
-    except (OSError, ValueError, KeyError, TypeError, RegistryError):
-        return None
-    return RunOutcome(version, shown["metrics"], reused=True)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from character_chatbot.devices import Device, choose_device
 from character_chatbot.engines.base import Engine
 from character_chatbot.engines.peft_engine import PeftEngine
 from character_chatbot.engines.quotes import QuotesEngine
-from character_chatbot.nano import find_nano_base
+from character_chatbot.nano import NanoRecipe, find_nano_base
 from character_chatbot.version import TrainedVersion, open_version
 from config import Settings
 from utils.announcements import Announcement, Announcements
@@ -93,7 +93,8 @@ class SourceFinder:
             self._announce(steps, source)
             return source
         raise DataError(
-            f"nobody can answer: {steps[-1][1].why}.", remedies=[("See what is there", "python training_pipeline.py status")]
+            f"nobody can answer: {steps[-1][1].why}.",
+            remedies=[("See what is there", "python training_pipeline.py status")],
         )
 
     def _announce(self, steps: list[tuple[str, _StepDownError]], source: Source) -> None:
@@ -165,8 +166,8 @@ class SourceFinder:
             raise _StepDownError(self.no_corpus, "give the series folder: --data DIR")
         dialogues = self.corpus.build_dialogues(self.settings)
         scenes = self.corpus.scenes(dialogues.training_episodes)
-        nano, seed = self.settings.nano, self.settings.training.seed
-        folder = find_nano_base(self.family, scenes, nano, seed, self.settings.paths.cache)
+        recipe = NanoRecipe(self.family, scenes, self.settings.nano, self.settings.training.seed)
+        folder = find_nano_base(recipe, self.settings.paths.cache)
         if folder is None:
             raise _StepDownError(
                 "none has been made yet", f"python training_pipeline.py train {self.family} --base nano"

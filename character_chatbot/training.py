@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from character_chatbot.checkpoints import newest_checkpoint
 from character_chatbot.devices import Device
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from trl import SFTConfig, SFTTrainer
+
+    from character_chatbot.progress import StopOnSignal
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ def train_adapter(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[Example],
+    *,
     settings: TrainingSettings,
     device: Device,
     folder: Path,
@@ -59,21 +62,27 @@ def train_adapter(
         TrainingError: the labels are not what they should be, or the loss is no number any more.
         KeyboardInterrupt: after SIGINT or SIGTERM, with a checkpoint written.
     """
+    from transformers import set_seed
+
     from character_chatbot.progress import StopOnSignal
 
     checkpoint = newest_checkpoint(folder)
+    arguments = build_arguments(settings, device, folder, max_steps, model.num_parameters())
     with StopOnSignal() as stop:
-        trainer = _build_trainer(model, tokenizer, examples, settings, device, folder, max_steps, stop)
-        check_labels(tokenizer, trainer.train_dataset, examples)
+        set_seed(settings.seed)  # the adapter's first weights are drawn when the trainer wraps the model
+        lora = build_lora(settings)
+        trainer = _build_trainer(model, tokenizer, examples, lora=lora, arguments=arguments, stop=stop)
+        check_labels(tokenizer, cast("Iterable[dict[str, list[int]]]", trainer.train_dataset), examples)
         resumed = _train(trainer, checkpoint)
         if stop.received is not None and trainer.state.global_step < trainer.state.max_steps:
             raise KeyboardInterrupt if stop.received == signal.SIGINT else SystemExit(128 + stop.received)
-    losses = tuple((entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry)
+    losses = tuple((int(entry["step"]), entry["loss"]) for entry in trainer.state.log_history if "loss" in entry)
     if not losses or losses[-1][1] != losses[-1][1]:
         raise TrainingError(
-            "the loss is no number any more.", remedies=[("Learn more slowly", "training.learning_rate in aws_config.yaml")]
+            "the loss is no number any more.",
+            remedies=[("Learn more slowly", "training.learning_rate in aws_config.yaml")],
         )
-    return TrainingResult(trainer.model, trainer.state.global_step, losses, resumed)
+    return TrainingResult(cast("PeftModel", trainer.model), trainer.state.global_step, losses, resumed)
 
 
 def _train(trainer: SFTTrainer, checkpoint: Path | None) -> int:
@@ -98,31 +107,30 @@ def _build_trainer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     examples: Sequence[Example],
-    settings: TrainingSettings,
-    device: Device,
-    folder: Path,
-    max_steps: int,
-    stop: Any,
+    *,
+    lora: LoraConfig,
+    arguments: SFTConfig,
+    stop: StopOnSignal,
 ) -> SFTTrainer:
     import torch
     from datasets import Dataset
-    from transformers import PrinterCallback, set_seed
+    from transformers import PrinterCallback
     from trl import SFTTrainer
 
     from character_chatbot.progress import CheckpointMark, ProgressBar
 
-    set_seed(settings.seed)  # the adapter's first weights are drawn when the trainer wraps the model
-    rows = {"input_ids": [e.input_ids for e in examples], "labels": [e.labels for e in examples]}
     trainer = SFTTrainer(
         model=model,
-        args=build_arguments(settings, device, folder, max_steps, model.num_parameters()),
-        train_dataset=Dataset.from_dict(rows),
+        args=arguments,
+        train_dataset=Dataset.from_dict(
+            {"input_ids": [e.input_ids for e in examples], "labels": [e.labels for e in examples]}
+        ),
         processing_class=tokenizer,
-        peft_config=build_lora(settings),
+        peft_config=lora,
         callbacks=[ProgressBar(), CheckpointMark(), stop],
     )
     trainer.remove_callback(PrinterCallback)
-    for parameter in trainer.model.parameters():
+    for parameter in cast("PeftModel", trainer.model).parameters():
         if parameter.requires_grad:  # half precision cannot hold the optimizer's small steps
             parameter.data = parameter.data.to(torch.float32)
     return trainer

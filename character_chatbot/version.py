@@ -86,6 +86,7 @@ def write_version(
     folder: Path,
     model: PeftModel,
     tokenizer: PreTrainedTokenizerBase,
+    *,
     base: Base,
     dialogues: DialogueSet,
     run: dict[str, Any],
@@ -148,7 +149,11 @@ def _git_commit() -> str | None:
     """The commit of the code that runs; None outside a checkout."""
     try:
         answer = subprocess.run(
-            ["git", "-C", str(PROJECT_FOLDER), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+            ["git", "-C", str(PROJECT_FOLDER), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -20,7 +20,7 @@ DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose messages name the nearest known word and the next command to type."""
+    """An argument parser whose errors are sentences that end with the next command to type."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         print(f"Error: {message}\n  See what there is:  {self.prog} --help", file=sys.stderr)
@@ -47,7 +47,10 @@ def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] |
     """Run ``main`` and turn what a user can cause into a sentence on standard error and an exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        return main(given)
+        try:
+            return main(given)
+        finally:
+            sys.stdout.flush()  # here, where a closed pipe is no error, and not when the interpreter ends
     except SuiteError as error:
         return _fail(error, str(error), given, WRONG_USAGE if isinstance(error, UsageError | ConfigError) else FAILED)
     except KeyboardInterrupt:
@@ -64,8 +67,10 @@ def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] |
 
 
 def _fail(error: Exception, text: str, given: Sequence[str], code: int) -> int:
+    from utils.logs import hide_secrets
+
     if "--debug" in given:
-        traceback.print_exception(error)
+        print(hide_secrets("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     logging.getLogger(__name__).debug("failed", exc_info=error)
-    print(f"Error: {text}", file=sys.stderr)
+    print(f"Error: {hide_secrets(text)}", file=sys.stderr)
     return code

@@ -1,15 +1,15 @@
 """The tree of errors that a user can cause. Entry points print them as sentences, without a traceback.
 
-    SuiteError                what failed, what exists instead, the next command to type
-    ├── ConfigError           a setting is unknown, of the wrong type or out of range
-    ├── UsageError            the command line is wrong: exit 2
-    ├── DataError             a series folder or one of its files cannot be used
-    │   └── UnknownCharacter  no such character; names the nearest
-    ├── StoreError            a folder or bucket cannot be read or written
-    │   └── ConflictError     somebody else wrote first
-    ├── RegistryError         no such version, or one that does not match its manifest
-    ├── BaseModelError        a base model cannot be had: gated, missing, not reachable
-    └── TrainingError         training cannot start or go on
+SuiteError                what failed, what exists instead, the next command to type
+├── ConfigError           a setting is unknown, of the wrong type or out of range
+├── UsageError            the command line is wrong: exit 2
+├── DataError             a series folder or one of its files cannot be used
+│   └── UnknownCharacter  no such character; names the nearest
+├── StoreError            a folder or bucket cannot be read or written
+│   └── ConflictError     somebody else wrote first
+├── RegistryError         no such version, or one that does not match its manifest
+├── BaseModelError        a base model cannot be had: gated, missing, not reachable
+└── TrainingError         training cannot start or go on
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class UnknownCharacter(DataError):
         near = nearest(name, names)
         super().__init__(
             f"no character '{name}' in this series.",
-            instead=(f"Did you mean {near}? " if near else "") + f"There are: {', '.join(names[:12])}"
+            instead=(f"Did you mean {near}? " if near else "")
+            + f"There are: {', '.join(names[:12])}"
             + (f" and {len(names) - 12} more" if len(names) > 12 else ""),
         )
 

@@ -45,7 +45,7 @@ class Note:
 
 @dataclass
 class FileCount:
-    """Rows of one file: ``rows_in == rows_out + rows_dropped``. A row may give several lines (two speakers in a cue)."""
+    """Rows of one file: ``rows_in == rows_out + rows_dropped``. A row may give several lines."""
 
     file: str
     rows_in: int = 0

@@ -16,17 +16,22 @@ QUIET = ("httpx", "httpcore", "urllib3", "botocore", "boto3", "filelock", "matpl
 
 
 class SecretFilter(logging.Filter):
-    """Replaces secrets that a library or an error text has put into a message."""
+    """Replaces secrets that a library or an error text has put into a message or a traceback."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__()
         found = [re.escape(secret) for secret in secrets if len(secret) >= 4]
         self._pattern = re.compile("|".join([*found, r"hf_[A-Za-z0-9]{16,}"]))
 
+    def hide(self, text: str) -> str:
+        return self._pattern.sub("********", text)
+
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
         if self._pattern.search(message):
-            record.msg, record.args = self._pattern.sub("********", message), ()
+            record.msg, record.args = self.hide(message), ()
+        if record.exc_info:
+            record.exc_text = self.hide(record.exc_text or logging.Formatter().formatException(record.exc_info))
         return True
 
 
@@ -36,6 +41,15 @@ class ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.capitalize()}: "
         return prefix + record.getMessage()
+
+
+def hide_secrets(text: str) -> str:
+    """``text`` with stars for what the log hides."""
+    for handler in logging.getLogger().handlers:
+        for hidden in handler.filters:
+            if isinstance(hidden, SecretFilter):
+                text = hidden.hide(text)
+    return text
 
 
 def set_up_logging(folder: Path, program: str, secrets: Iterable[str] = (), debug: bool = False) -> None:

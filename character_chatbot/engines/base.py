@@ -23,9 +23,7 @@ class Sampling:
 
 def build_sampling(settings: ChatSettings, seed: int | None = None) -> Sampling:
     """Sampling as the settings say."""
-    return Sampling(
-        settings.max_new_tokens, settings.temperature, settings.top_p, settings.repetition_penalty, seed
-    )
+    return Sampling(settings.max_new_tokens, settings.temperature, settings.top_p, settings.repetition_penalty, seed)
 
 
 class Engine(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from character_chatbot.bases import Base, load_model, load_tokenizer
 from character_chatbot.devices import Device
@@ -91,8 +91,8 @@ def _generate(
         if seed is not None:
             torch.manual_seed(seed)
         with torch.inference_mode():
-            model.generate(**arguments)
-    except BaseException as error:  # noqa: BLE001 (handed over to the thread that reads)
+            cast(Any, model).generate(**arguments)
+    except BaseException as error:  # handed over to the thread that reads
         failures.append(error)
         streamer.end()
 

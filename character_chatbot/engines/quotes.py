@@ -59,7 +59,7 @@ class QuotesEngine:
         """The ``count`` quotes that fit ``text`` best, best first; those in ``unlike`` come last."""
         from dataclasses import replace
 
-        words = tokenize(text)
+        words, said = tokenize(text), {" ".join(each.split()) for each in unlike}
         known = [word for word in words if word in self._replies.vocab_dict or word in self._contexts.vocab_dict]
         scores = [0.0] * len(self._quotes)
         if known:
@@ -68,7 +68,12 @@ class QuotesEngine:
         # Where nothing fits, lines of a middle length in the order of the series: neither "Yes." nor a speech.
         order = sorted(
             range(len(scores)),
-            key=lambda i: (self._quotes[i].text in unlike, -scores[i], abs(len(self._quotes[i].text) - 60), i),
+            key=lambda i: (
+                " ".join(self._quotes[i].text.split()) in said,
+                -scores[i],
+                abs(len(self._quotes[i].text) - 60),
+                i,
+            ),
         )
         return [replace(self._quotes[i], score=scores[i]) for i in order[:count]]
 

@@ -1,0 +1,131 @@
+"""What all tests share: an environment of their own, the sample series, and tiny series to order."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+# huggingface_hub reads these once, when it is imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.pop("HF_TOKEN", None)
+os.environ.pop("HF_ENDPOINT", None)
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+SAMPLE = PROJECT / "data" / "sample_series"
+
+# An original scene, told once an episode with other words. Ada and Bo reply to each other; a voice is nobody.
+SCENE = (
+    ("Ada", "The clock in the {thing} stopped at noon, and nobody wound it."),
+    ("Bo", "Then the {thing} wants a new spring, and I want my lunch."),
+    ("Unknown", "Who left the {thing} open?"),
+    ("ada lock", "I did, to let the {thing} breathe."),
+    ("Bo", "A {thing} does not breathe, Ada."),
+    ("Ada", "This {thing} snores, so it must breathe as well."),
+)
+THINGS = ("cupboard", "boathouse", "chimney", "wardrobe", "pantry", "tower", "cellar", "kiosk", "henhouse", "barn")
+CHARACTERS = (
+    {"name": "Ada", "aliases": ["Ada Lock", "Miss Lock"], "persona": "You are Ada, who mends clocks."},
+    {"name": "Bo", "aliases": ["Bo Ferry"], "persona": "You are Bo, who is always hungry."},
+)
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """No setting, secret or proxy from outside, no hub, no ``.env``; what is written goes into a folder of the test.
+
+    The test runs in an empty working folder; the fixture is the folder in which ``runs``, ``logs`` and so on are made.
+    """
+    foreign = ("STRANGER_", "HF_", "HUGGING_FACE_", "TRANSFORMERS_", "AWS_", "PYTHONUNBUFFERED")
+    for name in list(os.environ):
+        if name.startswith(foreign) or name == "APP_PASSWORD" or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "working").mkdir()
+    monkeypatch.chdir(folder / "working")
+    for name in ("runs", "logs", "cache"):
+        monkeypatch.setenv(f"STRANGER_PATHS__{name.upper()}", str(folder / name))
+    monkeypatch.setenv("STRANGER_PATHS__REGISTRY", str(folder / "registry"))
+    monkeypatch.setenv("HF_HOME", str(folder / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("NO_PROXY", "*")
+    return folder
+
+
+@pytest.fixture
+def sample_series() -> Path:
+    """The folder of the bundled sample series."""
+    return SAMPLE
+
+
+@pytest.fixture
+def series_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a tiny series: ``series_folder("name", episodes=3, scenes=2, files={"S09E01.csv": "name,line…"})``."""
+
+    def make(
+        name: str = "tiny", *, episodes: int = 3, scenes: int = 2, files: Mapping[str, str] | None = None
+    ) -> Path:
+        folder = tmp_path / name
+        (folder / "transcripts").mkdir(parents=True)
+        (folder / "series.json").write_text(json.dumps({"title": "The Slow Clock"}), encoding="utf-8")
+        rows = "\n".join(json.dumps(row) for row in CHARACTERS)
+        (folder / "characters.jsonl").write_text(rows + "\n", encoding="utf-8")
+        for episode in range(1, episodes + 1):
+            text = transcript(f"{THINGS[(episode * scenes + scene) % len(THINGS)]} {episode}" for scene in range(scenes))
+            (folder / "transcripts" / f"S01E{episode:02d}.csv").write_text(text, encoding="utf-8")
+        for file, content in (files or {}).items():
+            (folder / "transcripts" / file).write_text(content, encoding="utf-8")
+        return folder
+
+    return make
+
+
+def transcript(things: Sequence[str] | Callable[..., str] | object) -> str:
+    """The CSV text of one episode: the scene once for each thing."""
+    rows = [
+        f'{number},{speaker},"{line.format(thing=thing)}"'
+        for number, thing in enumerate(things, 1)  # type: ignore[arg-type, var-annotated]
+        for speaker, line in SCENE
+    ]
+    return "\n".join(["scene,name,line", *rows]) + "\n"
+
+
+@pytest.fixture
+def run_program() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs ``python training_pipeline.py …`` (or another program of the project) to its end."""
+
+    def run(*words: str | Path, program: str = "training_pipeline.py", **options: object):  # type: ignore[no-untyped-def]
+        given: dict[str, object] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        command = [sys.executable, str(PROJECT / program), *map(str, words)]
+        return subprocess.run(command, text=True, timeout=60, check=False, **given | options)  # type: ignore[call-overload]
+
+    return run
+
+
+@pytest.fixture
+def start_program() -> Callable[..., subprocess.Popen[str]]:
+    """Starts ``python training_pipeline.py …`` with pipes; the test ends it. Ctrl-C reaches it in any shell."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: str | Path) -> subprocess.Popen[str]:
+        command = [sys.executable, str(PROJECT / "training_pipeline.py"), *map(str, words)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" makes children ignore it
+        try:
+            process = subprocess.Popen(command, text=True, **pipes)  # type: ignore[call-overload]
+        finally:
+            signal.signal(signal.SIGINT, before)
+        started.append(process)
+        return process
+
+    yield start  # type: ignore[misc]
+    for process in started:
+        with process:
+            process.kill()
