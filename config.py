@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ENVIRONMENT_PREFIX = "STRANGER_"
+FAMILIES = ("llama", "qwen")
+# Who answers, from the best down; see character_chatbot/sources.py.
+RUNGS = ("version", "fine-tuned", "base", "nano", "quotes")
 PROJECT_FOLDER = Path(__file__).resolve().parent
 CONFIG_FILE_NAME = "aws_config.yaml"
 
@@ -114,7 +117,7 @@ class TrainingSettings:
     warmup_share: float = 0.05  # of all steps
     epochs: float = 3.0
     sequences_per_step: int = 8
-    sequences_per_batch: int = 8  # at once in memory; the rest is accumulated
+    sequences_per_batch: int = 0  # at once in memory, the rest is accumulated; 0: as many as memory is safe for
     max_length: int = 512  # tokens of one dialogue
     checkpoint_steps: int = 20
     seed: int = 7
@@ -131,7 +134,7 @@ class NanoSettings:
     epochs: int = 12
     max_steps: int = 1500  # 512 tokens each; keeps a long series under two minutes on 2 cores
     learning_rate: float = 3e-3
-    lora_learning_rate: float = 1e-3  # for the adapter on a nano base
+    lora_learning_rate: float = 2e-3  # for the adapter on a nano base
     lora_epochs: float = 2.0
     lora_dropout: float = 0.0
 
@@ -390,7 +393,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "training.warmup_share": (0.0, 0.9),
     "training.epochs": (0.01, 1000),
     "training.sequences_per_step": (1, 4096),
-    "training.sequences_per_batch": (1, 4096),
+    "training.sequences_per_batch": (0, 4096),
     "training.max_length": (32, 131_072),
     "training.checkpoint_steps": (1, 1_000_000),
     "training.seed": (0, 2**32 - 1),

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from config import Settings
+from config import FAMILIES, RUNGS, Settings, SuiteError
 from utils.command_line import DONE, FAILED, Parser, add_common_arguments, build_settings, run_command
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from utils.registry import Registry
 
 PROGRAM = "training_pipeline"
-FAMILIES = ("llama", "qwen")
-RUNGS = ("version", "fine-tuned", "base", "nano", "quotes")
 
 
 def main(given: Sequence[str]) -> int:
@@ -173,11 +171,12 @@ def run_data(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def run_train(arguments: argparse.Namespace, settings: Settings) -> int:
+    from aws.storage import open_registry
     from character_chatbot.run import RunRequest, run_training
     from utils.announcements import Announcements
 
     request = RunRequest(arguments.family, tuple(arguments.character), arguments.base, arguments.max_steps, _actor())
-    outcome = run_training(request, settings, _open_registry(settings), Announcements())
+    outcome = run_training(request, settings, open_registry(settings), Announcements())
     if arguments.json:
         _print_json({"family": arguments.family} | asdict(outcome))
     else:
@@ -202,7 +201,9 @@ def render_outcome(family: str, outcome: RunOutcome, settings: Settings) -> str:
 
 
 def run_models(arguments: argparse.Namespace, settings: Settings) -> int:
-    registry = _open_registry(settings)
+    from aws.storage import open_registry
+
+    registry = open_registry(settings)
     actions = {"list": _list_models, "show": _show_model, "verify": _verify_model, "promote": _move, "rollback": _move}
     if arguments.family is None and arguments.action != "list":
         build_parser().error(f"models {arguments.action} needs a family: {' or '.join(FAMILIES)}")
@@ -275,6 +276,7 @@ def _move(arguments: argparse.Namespace, registry: Registry) -> int:
 def run_chat(arguments: argparse.Namespace, settings: Settings) -> int:
     from character_chatbot.conversation import Conversation
     from character_chatbot.engines.base import build_sampling
+    from character_chatbot.service import read_name
     from character_chatbot.sources import announce_untrained
     from utils.announcements import Announcements
 
@@ -284,7 +286,8 @@ def run_chat(arguments: argparse.Namespace, settings: Settings) -> int:
     announce_untrained(source, character, announcements)
     print(f"[{source.label}]", file=sys.stderr)
     sampling = build_sampling(settings.chat, arguments.seed)
-    talk = Conversation(source, character, arguments.speaker, sampling, settings.chat.history_turns)
+    speaker = read_name(arguments.speaker, character, source)
+    talk = Conversation(source, character, speaker, sampling, settings.chat.history_turns)
     if arguments.message is None:
         return _converse(talk)
     _print_reply(talk, arguments.message)
@@ -333,10 +336,12 @@ def _print_place(source: Source, character: str, said: str) -> None:
 
 
 def _find_source(arguments: argparse.Namespace, settings: Settings, announcements: Announcements) -> Source:
-    from character_chatbot.sources import SourceFinder, open_corpus
+    from aws.storage import open_registry
+    from character_chatbot.corpus import read_corpus
+    from character_chatbot.sources import SourceFinder
 
-    corpus, why = open_corpus(settings.paths.data)
-    finder = SourceFinder(arguments.family, settings, _open_registry(settings), announcements, corpus, why)
+    corpus, why = read_corpus(settings.paths.data)
+    finder = SourceFinder(arguments.family, settings, open_registry(settings), announcements, corpus, why)
     return finder.find(arguments.source, arguments.version)
 
 
@@ -344,9 +349,23 @@ def _find_source(arguments: argparse.Namespace, settings: Settings, announcement
 
 
 def run_status(arguments: argparse.Namespace, settings: Settings) -> int:
+    from aws.storage import open_registry
+    from character_chatbot.corpus import read_corpus
+    from character_chatbot.sources import SourceFinder
     from character_chatbot.status import build_status, render_status
+    from utils.announcements import Announcements
 
-    status = build_status(settings, _open_registry(settings), arguments.family, arguments.source, arguments.version)
+    registry, announcements = open_registry(settings), Announcements(quiet=True)
+    corpus, no_corpus = read_corpus(settings.paths.data)
+    finder = SourceFinder(arguments.family, settings, registry, announcements, corpus, no_corpus)
+    try:
+        source = finder.find(arguments.source, arguments.version)
+    except SuiteError as error:
+        source, problem = None, str(error)
+        print(f"Nobody can answer: {problem}", file=sys.stderr)
+    status = build_status(
+        arguments.family, settings, registry, announcements, source=source, corpus=corpus, no_corpus=no_corpus
+    )
     if arguments.json:
         _print_json(status)
     else:
@@ -362,13 +381,6 @@ def run_settings(arguments: argparse.Namespace, settings: Settings) -> int:
         for key, value, origin in rows:
             print(f"{key:<32} {value!s:<48} {origin}")
     return DONE
-
-
-def _open_registry(settings: Settings) -> Registry:
-    from aws.storage import open_store
-    from utils.registry import Registry
-
-    return Registry(open_store(settings.paths.registry, settings.aws.region, settings.aws.profile))
 
 
 def _actor() -> str:

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from config import Settings
 from utils.errors import ConflictError, DataError, StoreError, UsageError
 from utils.files import check_key, disk_errors, replacing
+from utils.registry import Registry
 from utils.stores import FolderStore, Store
 
 SWAP_ATTEMPTS = 5  # while S3 answers that another write of the same object is under way
@@ -34,6 +36,11 @@ BAD_CREDENTIALS = {
     "AuthorizationHeaderMalformed", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId",
     "InvalidClientTokenId", "InvalidToken", "SignatureDoesNotMatch", "TokenRefreshRequired",
 }  # fmt: skip
+
+
+def open_registry(settings: Settings) -> Registry:
+    """The registry that the settings name; nothing is read yet. Raises UsageError."""
+    return Registry(open_store(settings.paths.registry, settings.aws.region, settings.aws.profile))
 
 
 def open_store(url: str, region: str | None = None, profile: str | None = None) -> Store:

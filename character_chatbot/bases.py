@@ -21,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 Loaded = TypeVar("Loaded")
 
-FAMILIES = ("llama", "qwen")
 NANO = "nano"  # as a value of --base
 HUB, PATH = "hub", "path"
 CONNECT = "check the connection, or give a folder: --base PATH"
@@ -172,6 +171,7 @@ def load_model(base: Base, device: Device, token: str = "") -> PreTrainedModel:
 
 def _load(base: Base, load: Callable[[], Loaded]) -> Loaded:
     from huggingface_hub import errors as hub_errors
+    from safetensors import SafetensorError
 
     try:
         return load()
@@ -181,7 +181,7 @@ def _load(base: Base, load: Callable[[], Loaded]) -> Loaded:
             raise _gated(base) from None
         if isinstance(cause, hub_errors.RepositoryNotFoundError):
             raise _not_found(base) from None
-        if isinstance(error, OSError | ValueError | KeyError):
+        if isinstance(error, OSError | ValueError | KeyError | SafetensorError):
             raise BaseModelError(f"base model {base.name} cannot be loaded: {_first_line(error)}") from error
         raise
 

@@ -42,7 +42,8 @@ class Conversation:
         finally:
             pieces.close()
             if reply.strip():
-                self.turns = (*said, Turn(self.character, reply.strip()))
+                own_name = self.source.cast.get(self.character).name
+                self.turns = (*said, Turn(own_name, reply.strip()))
 
 
 def stream_reply(
@@ -64,13 +65,18 @@ def stream_reply(
     spoken_to = source.cast.get(character)
     if turns[-1].speaker == spoken_to.name:
         raise UsageError(f"{spoken_to.name} cannot talk to {spoken_to.name}.", instead="Speak as somebody else.")
-    messages = build_messages(spoken_to, source.title, turns[-history_turns:])
+    seen = len(turns) if source.rung == "quotes" else history_turns  # quotes never repeat themselves
+    messages = build_messages(spoken_to, source.title, turns[-seen:])
     yield from source.engine(spoken_to.name).reply(messages, sampling)
 
 
 def read_message(text: str) -> str:
-    """A user's message without control characters and surrounding space. Raises UsageError: empty or too long."""
-    message = CONTROL.sub(" ", text).strip()
+    """A user's message as one line without control characters: a second line could look like another speaker.
+
+    Raises:
+        UsageError: it is empty or too long.
+    """
+    message = " ".join(CONTROL.sub(" ", text).split())
     if not message:
         raise UsageError("the message is empty.")
     if len(message) > LONGEST_MESSAGE_CHARACTERS:

@@ -11,6 +11,7 @@ from character_chatbot.dialogues import DialogueSet, Episode, build_dialogues, b
 from character_chatbot.prompts import Turn
 from config import Settings
 from utils.characters import Cast
+from utils.errors import DataError
 from utils.lines import UNKNOWN, LoadReport
 from utils.series import Series, load_lines, open_series, spoken_lines
 
@@ -46,6 +47,14 @@ class Corpus:
         """Characters with at least so many lines, most talkative first; Unknown is nobody."""
         counts = self.spoken["speaker"].map(self.cast.resolve).value_counts()
         return tuple(str(name) for name, count in counts.items() if count >= minimum_lines and name != UNKNOWN)
+
+
+def read_corpus(folder: Path) -> tuple[Corpus | None, str]:
+    """The corpus of a folder; where there is none, None and why: serving a version needs no transcripts."""
+    try:
+        return load_corpus(folder), ""
+    except DataError as error:
+        return None, error.what.rstrip(".")
 
 
 def load_corpus(folder: Path) -> Corpus:

@@ -33,7 +33,8 @@ def portrait_colour(name: str) -> str:
 def portraits_style(characters: Sequence[str], chosen: str) -> str:
     """A style sheet: portraits for the cards of the picker in their order, and one for the replies in the chat."""
     rules = [
-        f"#characters label:nth-of-type({number})::before{{content:'{initials(name)}'!important;background:{portrait_colour(name)}!important}}"
+        f"#characters label:nth-of-type({number})::before"
+        f"{{content:'{initials(name)}'!important;background:{portrait_colour(name)}!important}}"
         for number, name in enumerate(characters, start=1)
     ]
     if chosen:
@@ -54,18 +55,27 @@ def speaking_line(label: str, character: str = "") -> str:
 
 def banner(announcements: Iterable[Announcement]) -> str:
     """What was wanted, what is used instead, why, and what to do; empty where there is nothing to say."""
-    items = "".join(
-        f"<li>Wanted: {escape(each.wanted)}. <span>Because {escape(each.why)}.</span> "
-        f"To change that: <code>{escape(each.remedy)}</code></li>"
-        for each in announcements
-    )
-    if not items:
+    steps = list(announcements)
+    if not steps:
         return ""
-    number = items.count("<li>")
-    steps = "Not what was wanted: 1 step down" if number == 1 else f"Not what was wanted: {number} steps down"
+    items = [_announcement(each) for each in steps]
+    more = ""
+    if len(items) > 1:
+        rest = "".join(f"<li>{item}</li>" for item in items[1:])
+        more = f"<details><summary>What else was tried ({len(items) - 1})</summary><ul>{rest}</ul></details>"
+    return f'<div class="notice" role="note"><p>Used: {escape(steps[0].got)}. {items[0]}</p>{more}</div>'
+
+
+def _announcement(each: Announcement) -> str:
     return (
-        f'<details class="notice" role="note"><summary>{steps}. Why, and what to do</summary><ul>{items}</ul></details>'
+        f"Wanted: {escape(each.wanted)}. Why not: {escape(each.why)}. "
+        f"To change that: <code>{escape(each.remedy)}</code>"
     )
+
+
+def hint(text: str) -> str:
+    """A word about what is going on."""
+    return f'<p class="hint" role="status">{escape(text)}</p>'
 
 
 def problem_block(text: str) -> str:

@@ -13,9 +13,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from character_chatbot.engines.base import build_sampling
@@ -38,19 +37,6 @@ SHOWN_QUOTES = 3
 BACKLOG_PER_PIECE = 8
 
 
-@dataclass(frozen=True)
-class Exchange:
-    """What a visitor said and what came back. ``rejected``: earlier replies to the same words."""
-
-    speaker: str
-    message: str
-    reply: str = ""
-    rejected: tuple[str, ...] = ()
-    quotes: tuple[Quote, ...] = ()
-    notice: str = ""  # why there is no reply, or no whole one
-    pending: bool = False  # the reply is on its way
-
-
 class Reply:
     """One reply on its way. A thread reads the engine, so that nobody who looks at it ever waits."""
 
@@ -66,6 +52,11 @@ class Reply:
     def finished(self) -> bool:
         """Nothing more comes."""
         return self._ended.is_set() and self._taken == len(self._pieces)
+
+    @property
+    def stopped(self) -> bool:
+        """Somebody has stopped it."""
+        return self._stopped.is_set()
 
     def take(self) -> str:
         """Some of what has come since, possibly nothing."""
@@ -99,6 +90,24 @@ class Reply:
             self._ended.set()
 
 
+@dataclass(frozen=True)
+class Exchange:
+    """What a visitor said and what came back. ``rejected``: earlier replies to the same words."""
+
+    speaker: str
+    message: str
+    reply: str = ""
+    rejected: tuple[str, ...] = ()
+    quotes: tuple[Quote, ...] = ()
+    notice: str = ""  # why there is no reply, or no whole one
+    on_its_way: Reply | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def pending(self) -> bool:
+        """Whether more of the reply is to come."""
+        return self.on_its_way is not None and not (self.on_its_way.stopped or self.on_its_way.finished)
+
+
 class Service:
     """The series and its source, loaded once by a thread of its own.
 
@@ -123,6 +132,8 @@ class Service:
     def load(self) -> None:
         """Load the series and the source; a failure is kept for those who ask for the source."""
         try:
+            from character_chatbot.corpus import read_corpus
+
             self.corpus, self.no_corpus = read_corpus(self.settings.paths.data)
             self._source = self._find(self.corpus, self.no_corpus, self.announcements)
             logger.info("speaking: %s", self._source.label)
@@ -182,16 +193,6 @@ class Service:
         return tuple(found)
 
 
-def read_corpus(folder: Path) -> tuple[Corpus | None, str]:
-    """The corpus of a series folder, or None and why there is none."""
-    from character_chatbot.corpus import load_corpus
-
-    try:
-        return load_corpus(folder), ""
-    except SuiteError as error:
-        return None, error.what.rstrip(".")
-
-
 def list_turns(character: str, history: Sequence[Exchange], with_rejected: bool) -> list[Turn]:
     """A conversation as turns, up to the message that waits for its reply.
 
@@ -219,14 +220,16 @@ def ask_again(history: Sequence[Exchange]) -> list[Exchange]:
         raise UsageError("there is no message to reply to yet.")
     last = history[-1]
     rejected = (*last.rejected, last.reply) if last.reply else last.rejected
-    return [*history[:-1], Exchange(last.speaker, last.message, rejected=rejected, pending=True)]
+    return [*history[:-1], Exchange(last.speaker, last.message, rejected=rejected)]
 
 
 def settle(history: Sequence[Exchange]) -> list[Exchange]:
     """The conversation after its reply was stopped, if one was on its way; what had come of it stays."""
-    if not history or not history[-1].pending:
+    reply = history[-1].on_its_way if history else None
+    if reply is None:
         return list(history)
-    return [*history[:-1], replace(history[-1], pending=False, notice="stopped")]
+    reply.stop()
+    return [*history[:-1], replace(history[-1], on_its_way=None, notice="stopped")]
 
 
 def read_name(text: str, character: str, source: Source) -> str:
@@ -245,12 +248,10 @@ def read_name(text: str, character: str, source: Source) -> str:
 def _stream(source: Source, character: str, turns: Sequence[Turn], settings: Settings) -> Iterator[str]:
     from character_chatbot.conversation import stream_reply
 
-    # Quotes are never repeated within a conversation, so that engine sees all of it.
-    seen = len(turns) if source.rung == "quotes" else settings.chat.history_turns
-    return stream_reply(source, character, turns, build_sampling(settings.chat), seen)
+    return stream_reply(source, character, turns, build_sampling(settings.chat), settings.chat.history_turns)
 
 
-def _closeable(pieces: Iterator[str]) -> Iterator[str]:
+def _closeable(pieces: Iterator[str]) -> Generator[str]:
     """A generator, whatever kind of iterator the engine gave."""
     try:
         yield from pieces

@@ -17,22 +17,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from character_chatbot.bases import CONNECT, HUB, Base, default_base, is_cached, nano_base
-from character_chatbot.corpus import Corpus, load_corpus
+from character_chatbot.bases import HUB, Base, default_base, is_cached, nano_base
+from character_chatbot.corpus import Corpus
 from character_chatbot.devices import Device, choose_device
 from character_chatbot.engines.base import Engine
 from character_chatbot.engines.peft_engine import PeftEngine
 from character_chatbot.engines.quotes import QuotesEngine
 from character_chatbot.nano import NanoRecipe, find_nano_base
 from character_chatbot.version import TrainedVersion, open_version
-from config import Settings
+from config import RUNGS, Settings
 from utils.announcements import Announcement, Announcements
 from utils.characters import Cast
 from utils.errors import BaseModelError, DataError, RegistryError, StoreError, SuiteError
 from utils.hub import HubState, check_hub
 from utils.registry import Registry
-
-RUNGS = ("version", "fine-tuned", "base", "nano", "quotes")
 
 
 @dataclass(frozen=True)
@@ -158,7 +156,7 @@ class SourceFinder:
         try:
             engine = self._load(self._usable(Base(HUB, repository, repository)))
         except BaseModelError as error:
-            raise _step_down(error, CONNECT) from None
+            raise _step_down(error, "check the connection to the hub") from None
         return self._source(rung, label, engine)
 
     def _open_nano(self) -> Source:
@@ -203,17 +201,17 @@ class SourceFinder:
     def _source(
         self, rung: str, label: str, engine: Callable[[str], Engine], trained: TrainedVersion | None = None
     ) -> Source:
-        cast, title, names = self._cast(trained)
+        cast, title, names = self._cast(trained, 1 if rung == "quotes" else self.settings.dialogues.minimum_replies)
         run = trained.run if trained else {}
         return Source(rung, label, title, cast, names, engine, trained.characters if trained else (), run)
 
-    def _cast(self, trained: TrainedVersion | None) -> tuple[Cast, str, tuple[str, ...]]:
+    def _cast(self, trained: TrainedVersion | None, minimum_lines: int) -> tuple[Cast, str, tuple[str, ...]]:
         """Personas as trained; where the series is at hand, its other speakers with enough lines as well."""
         if self.corpus is None:
             if trained is None:
                 raise _StepDownError(self.no_corpus, "give the series folder: --data DIR")
             return trained.cast, trained.title, trained.characters
-        speakers = self.corpus.speakers(self.settings.dialogues.minimum_replies)
+        speakers = self.corpus.speakers(minimum_lines)
         if trained is None:
             return self.corpus.cast, self.corpus.series.title, speakers
         others = tuple(name for name in speakers if name not in trained.characters)
@@ -221,17 +219,9 @@ class SourceFinder:
         return Cast([*trained.cast, *missing]), trained.title, (*trained.characters, *others)
 
 
-def open_corpus(folder: Path) -> tuple[Corpus | None, str]:
-    """The corpus of a folder; where there is none, None and why: serving a version needs no transcripts."""
-    try:
-        return load_corpus(folder), ""
-    except DataError as error:
-        return None, error.what.rstrip(".")
-
-
 def _step_down(error: SuiteError, default_remedy: str) -> _StepDownError:
-    remedy = "; ".join(f"{label}: {command}" for label, command in error.remedies) or default_remedy
-    return _StepDownError(error.what.rstrip("."), remedy)
+    """The first of the error's remedies is the one to type."""
+    return _StepDownError(error.what.rstrip("."), error.remedies[0][1] if error.remedies else default_remedy)
 
 
 def announce_untrained(source: Source, character: str, announcements: Announcements) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from character_chatbot.service import read_corpus
 from config import Settings
 from utils.announcements import Announcement
 from utils.errors import SuiteError
@@ -197,6 +196,8 @@ def _measured(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> Status:
 def _describe_data(settings: Settings, corpus: Corpus | None, no_corpus: str) -> Status:
     folder = settings.paths.data
     if corpus is None and not no_corpus:
+        from character_chatbot.corpus import read_corpus
+
         corpus, no_corpus = read_corpus(folder)
     if corpus is None:
         return {"folder": str(folder), "problem": no_corpus}

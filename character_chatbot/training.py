@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Beside the weights, the logits of a batch take the most memory: float32, with a copy for the softmax and a gradient.
+LOGITS_COPIES = 3
+LOGITS_BUDGET_BYTES = {"cpu": 512 * 2**20, "cuda": 4 * 2**30}
 SMALLEST_MODEL_WITH_CHECKPOINTING = 1_000_000_000  # parameters; below it activations are small beside the weights
 
 
@@ -67,6 +70,7 @@ def train_adapter(
     from character_chatbot.progress import StopOnSignal
 
     checkpoint = newest_checkpoint(folder)
+    settings = replace(settings, sequences_per_batch=choose_batch(settings, device, model.config.vocab_size))
     arguments = build_arguments(settings, device, folder, max_steps, model.num_parameters())
     with StopOnSignal() as stop:
         set_seed(settings.seed)  # the adapter's first weights are drawn when the trainer wraps the model
@@ -136,6 +140,27 @@ def _build_trainer(
     return trainer
 
 
+def choose_batch(settings: TrainingSettings, device: Device, vocabulary: int) -> int:
+    """How many sequences are in memory at once: as set, else so many that their logits fit the budget."""
+    if settings.sequences_per_batch:
+        return min(settings.sequences_per_batch, settings.sequences_per_step)
+    bytes_each = settings.max_length * vocabulary * 4 * LOGITS_COPIES
+    fitting = max(1, LOGITS_BUDGET_BYTES[device.kind] // bytes_each)
+    batch = max(
+        size
+        for size in range(1, settings.sequences_per_step + 1)
+        if settings.sequences_per_step % size == 0 and size <= fitting
+    )
+    if batch < settings.sequences_per_step:
+        logger.info(
+            "%d of the %d sequences of a step at once: logits of %d words need the memory",
+            batch,
+            settings.sequences_per_step,
+            vocabulary,
+        )
+    return batch
+
+
 def build_lora(settings: TrainingSettings) -> LoraConfig:
     """Plain LoRA on all linear layers: any tool that reads PEFT adapters can convert it."""
     from peft import LoraConfig
@@ -155,7 +180,7 @@ def build_arguments(
     """Arguments for TRL's trainer."""
     from trl import SFTConfig
 
-    per_batch = min(settings.sequences_per_batch, settings.sequences_per_step)
+    per_batch = settings.sequences_per_batch
     return SFTConfig(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,

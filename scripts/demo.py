@@ -16,15 +16,15 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 DATA = "data/sample_series"
-# A real base on two cores takes about 10 s a step; the demo shows the way and leaves the long run to you.
-STEPS_ON_A_REAL_BASE = 12
+# A real base takes about 20 s a step on two cores: the demo shows the way and leaves the long run to you.
+SHORT_RUN = {"steps": 8, "replies": 16}
 
 
 def main() -> int:
     arguments = build_parser().parse_args()
     places = ["--data", DATA]
     run("training_pipeline.py", "data", *places, lines=1)
-    run("training_pipeline.py", "train", arguments.family, *places, *limit_steps(arguments.family))
+    run("training_pipeline.py", "train", arguments.family, *places, *shorten(arguments.family))
     run("training_pipeline.py", "chat", "--family", arguments.family, *places, "--character", "Pip", "--seed", "1",
         "--message", "What did you see at the lighthouse?")  # fmt: skip
     return serve(arguments.family, arguments.port, places)
@@ -37,8 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def limit_steps(family: str) -> list[str]:
-    """A short run where the base is a real one: nobody waits an hour for a demo."""
+def shorten(family: str) -> list[str]:
+    """A short run where the base is a real one and there is no GPU: nobody waits an hour for a demo."""
     sys.path.insert(0, str(PROJECT))
     from character_chatbot.bases import default_base, is_cached
     from character_chatbot.devices import choose_device
@@ -47,7 +47,10 @@ def limit_steps(family: str) -> list[str]:
 
     settings, device = load_settings(), choose_device()
     real = is_cached(default_base(family, device, settings)) or check_hub(settings.hub.reach_timeout_seconds).reachable
-    return ["--max-steps", str(STEPS_ON_A_REAL_BASE)] if real and device.kind == "cpu" else []
+    if not real or device.kind != "cpu":
+        return []
+    os.environ.setdefault("STRANGER_EVALUATION__MAX_REPLIES", str(SHORT_RUN["replies"]))
+    return ["--max-steps", str(SHORT_RUN["steps"])]
 
 
 def run(*command: str, lines: int | None = None) -> None:

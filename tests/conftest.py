@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 # huggingface_hub reads these once, when it is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -69,16 +70,16 @@ def sample_series() -> Path:
 def series_folder(tmp_path: Path) -> Callable[..., Path]:
     """Makes a tiny series: ``series_folder("name", episodes=3, scenes=2, files={"S09E01.csv": "name,line…"})``."""
 
-    def make(
-        name: str = "tiny", *, episodes: int = 3, scenes: int = 2, files: Mapping[str, str] | None = None
-    ) -> Path:
+    def make(name: str = "tiny", *, episodes: int = 3, scenes: int = 2, files: Mapping[str, str] | None = None) -> Path:
         folder = tmp_path / name
         (folder / "transcripts").mkdir(parents=True)
         (folder / "series.json").write_text(json.dumps({"title": "The Slow Clock"}), encoding="utf-8")
         rows = "\n".join(json.dumps(row) for row in CHARACTERS)
         (folder / "characters.jsonl").write_text(rows + "\n", encoding="utf-8")
         for episode in range(1, episodes + 1):
-            text = transcript(f"{THINGS[(episode * scenes + scene) % len(THINGS)]} {episode}" for scene in range(scenes))
+            text = transcript(
+                f"{THINGS[(episode * scenes + scene) % len(THINGS)]} {episode}" for scene in range(scenes)
+            )
             (folder / "transcripts" / f"S01E{episode:02d}.csv").write_text(text, encoding="utf-8")
         for file, content in (files or {}).items():
             (folder / "transcripts" / file).write_text(content, encoding="utf-8")
@@ -87,11 +88,11 @@ def series_folder(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def transcript(things: Sequence[str] | Callable[..., str] | object) -> str:
+def transcript(things: Iterable[str]) -> str:
     """The CSV text of one episode: the scene once for each thing."""
     rows = [
         f'{number},{speaker},"{line.format(thing=thing)}"'
-        for number, thing in enumerate(things, 1)  # type: ignore[arg-type, var-annotated]
+        for number, thing in enumerate(things, 1)
         for speaker, line in SCENE
     ]
     return "\n".join(["scene,name,line", *rows]) + "\n"
@@ -101,16 +102,18 @@ def transcript(things: Sequence[str] | Callable[..., str] | object) -> str:
 def run_program() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs ``python training_pipeline.py …`` (or another program of the project) to its end."""
 
-    def run(*words: str | Path, program: str = "training_pipeline.py", **options: object):  # type: ignore[no-untyped-def]
-        given: dict[str, object] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+    def run(
+        *words: str | Path, program: str = "training_pipeline.py", **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        given: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
         command = [sys.executable, str(PROJECT / program), *map(str, words)]
-        return subprocess.run(command, text=True, timeout=60, check=False, **given | options)  # type: ignore[call-overload]
+        return subprocess.run(command, text=True, timeout=60, check=False, **given | options)
 
     return run
 
 
 @pytest.fixture
-def start_program() -> Callable[..., subprocess.Popen[str]]:
+def start_program() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts ``python training_pipeline.py …`` with pipes; the test ends it. Ctrl-C reaches it in any shell."""
     started: list[subprocess.Popen[str]] = []
 
@@ -119,13 +122,38 @@ def start_program() -> Callable[..., subprocess.Popen[str]]:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" makes children ignore it
         try:
-            process = subprocess.Popen(command, text=True, **pipes)  # type: ignore[call-overload]
+            process = subprocess.Popen(command, text=True, **pipes)
         finally:
             signal.signal(signal.SIGINT, before)
         started.append(process)
         return process
 
-    yield start  # type: ignore[misc]
+    yield start
     for process in started:
         with process:
             process.kill()
+
+
+@pytest.fixture(scope="session")
+def nano_tokenizers() -> dict[str, Any]:
+    """A tokenizer for each family as the nano base has it, learnt from the tiny scene."""
+    from character_chatbot.nano import FAMILIES, build_tokenizer
+    from character_chatbot.prompts import Turn
+
+    scene = [Turn(speaker, line.format(thing=thing)) for thing in THINGS for speaker, line in SCENE]
+    return {name: build_tokenizer(family, [scene], 400) for name, family in FAMILIES.items()}
+
+
+@pytest.fixture
+def nano_folder(tmp_path: Path, nano_tokenizers: dict[str, Any]) -> Callable[..., Path]:
+    """Saves an untrained model of a family with its tokenizer: ``nano_folder("qwen")``."""
+    from character_chatbot.nano import build_model
+    from config import NanoSettings
+
+    def make(family: str = "llama", name: str = "base") -> Path:
+        settings = NanoSettings(vocabulary=400, hidden_size=32, layers=1, heads=2)
+        build_model(family, nano_tokenizers[family], settings).save_pretrained(tmp_path / name)
+        nano_tokenizers[family].save_pretrained(tmp_path / name)
+        return tmp_path / name
+
+    return make

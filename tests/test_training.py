@@ -44,7 +44,13 @@ class Project:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*words), env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=300
+            self.command(*words),
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:

@@ -6,6 +6,7 @@ Every fallback makes one. The same object is logged, printed by commands and sho
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 logger = logging.getLogger(__name__)
@@ -29,17 +30,21 @@ class Announcement:
 
 
 class Announcements:
-    """Collects announcements in order, each once, and logs it as a warning when it comes in."""
+    """Collects announcements in order, each once, and logs it as a warning when it comes in.
 
-    def __init__(self) -> None:
+    ``quiet``: for a command that prints them itself.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
         self._items: list[Announcement] = []
+        self._level = logging.DEBUG if quiet else logging.WARNING
 
     def add(self, announcement: Announcement) -> None:
         if announcement not in self._items:
             self._items.append(announcement)
-            logger.warning("%s", announcement)
+            logger.log(self._level, "%s", announcement)
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[Announcement]:
         return iter(tuple(self._items))
 
     def __len__(self) -> int:

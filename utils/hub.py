@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import threading
 import urllib.error
@@ -43,13 +44,14 @@ def check_hub(timeout_seconds: float) -> HubState:
 def _ask(timeout_seconds: float) -> HubState:
     if not hub_endpoint().startswith(("http://", "https://")):
         return HubState(False, f"HF_ENDPOINT={hub_endpoint()} is no web address")
-    request = urllib.request.Request(hub_endpoint(), method="HEAD")  # noqa: S310 (scheme checked above)
     try:
+        request = urllib.request.Request(hub_endpoint(), method="HEAD")  # noqa: S310 (scheme checked above)
         urllib.request.urlopen(request, timeout=timeout_seconds).close()  # noqa: S310
     except urllib.error.HTTPError as error:
+        error.close()
         # 4xx is an answer of the hub itself; a proxy that refuses answers 403 or 407, a broken hub 5xx.
         if error.code in {403, 407} or error.code >= 500:
             return HubState(False, f"{hub_endpoint()} answered {error.code}")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return HubState(False, f"{hub_endpoint()} cannot be reached ({getattr(error, 'reason', error)})")
     return HubState(True)

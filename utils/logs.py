@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import warnings
@@ -74,5 +75,6 @@ def set_up_logging(folder: Path, program: str, secrets: Iterable[str] = (), debu
         logging.getLogger(name).setLevel(logging.WARNING)
     if not debug:
         warnings.simplefilter("ignore")  # those of libraries; tests turn them into errors
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if problem:
         logging.getLogger(__name__).warning("%s", problem)

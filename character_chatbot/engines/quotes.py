@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -14,10 +15,14 @@ from character_chatbot.prompts import Message
 from utils.characters import Cast
 from utils.errors import DataError
 
+if TYPE_CHECKING:
+    from bm25s import BM25
+
 # What was said to the character counts as much as what it answered: a question finds the answer to a like one.
 CONTEXT_WEIGHT = 1.0
 STEM = re.compile(r"(?<=\w{3})(?:ing|ed|es|s|'s|n't)$")
 WORD = re.compile(r"\w+(?:'\w+)?")
+NO_WORDS = "\0"  # stands in the index for a line of signs alone; no text has it as a word
 
 
 @dataclass(frozen=True)
@@ -52,19 +57,18 @@ class QuotesEngine:
         if not self._quotes:
             raise DataError(f"{character} has no lines in this series, so there is nothing to quote.")
         self._replies, self._contexts = bm25s.BM25(), bm25s.BM25()
-        self._replies.index([tokenize(quote.text) for quote in self._quotes], show_progress=False)
-        self._contexts.index([tokenize(quote.said_before) for quote in self._quotes], show_progress=False)
+        replies = [tokenize(quote.text) or [NO_WORDS] for quote in self._quotes]
+        contexts = [tokenize(quote.said_before) or [NO_WORDS] for quote in self._quotes]
+        self._replies.index(replies, show_progress=False)
+        self._contexts.index(contexts, show_progress=False)
 
     def find(self, text: str, count: int = 3, unlike: Sequence[str] = ()) -> list[Quote]:
         """The ``count`` quotes that fit ``text`` best, best first; those in ``unlike`` come last."""
         from dataclasses import replace
 
         words, said = tokenize(text), {" ".join(each.split()) for each in unlike}
-        known = [word for word in words if word in self._replies.vocab_dict or word in self._contexts.vocab_dict]
-        scores = [0.0] * len(self._quotes)
-        if known:
-            own, before = self._replies.get_scores(words), self._contexts.get_scores(words)
-            scores = [float(a + CONTEXT_WEIGHT * b) for a, b in zip(own, before, strict=True)]
+        own, before = self._score(self._replies, words), self._score(self._contexts, words)
+        scores = [a + CONTEXT_WEIGHT * b for a, b in zip(own, before, strict=True)]
         # Where nothing fits, lines of a middle length in the order of the series: neither "Yes." nor a speech.
         order = sorted(
             range(len(scores)),
@@ -76,6 +80,11 @@ class QuotesEngine:
             ),
         )
         return [replace(self._quotes[i], score=scores[i]) for i in order[:count]]
+
+    def _score(self, index: BM25, words: Sequence[str]) -> list[float]:
+        """BM25 of each quote; 0 where the index has none of the words."""
+        known = [word for word in words if word in index.vocab_dict]
+        return [float(score) for score in index.get_scores(known)] if known else [0.0] * len(self._quotes)
 
     def locate(self, text: str) -> Quote | None:
         """Where a reply of this engine is said; None if it is none of its lines."""
@@ -97,7 +106,7 @@ def last_words(messages: Sequence[Message]) -> str:
 
 def tokenize(text: str) -> list[str]:
     """Lower-case words without their commonest endings."""
-    return [STEM.sub("", word) for word in WORD.findall(text.casefold().replace("\u2019", "'"))] or [""]
+    return [STEM.sub("", word) for word in WORD.findall(text.casefold().replace("\u2019", "'"))]
 
 
 def _find_quotes(spoken: pd.DataFrame, cast: Cast, character: str) -> Iterator[Quote]:

@@ -1,0 +1,68 @@
+"""--help answers at once: nothing heavy is imported for it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+HEAVY = ("torch", "transformers", "spacy", "gradio", "boto3", "pandas")
+LONGEST_SECONDS = 0.5
+TRIES = 3
+
+# Runs a program as its own main module and says on standard error what it has imported.
+WRAPPER = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+sys.path[0] = sys.argv[0].rpartition("/")[0]  # as `python program.py` does
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    print("\\n".join(sys.modules), file=sys.stderr)
+"""
+
+
+def commands() -> list[tuple[str, ...]]:
+    """Every entry point that exists, the pipeline's subcommands each."""
+    names = [name for name in ("training_pipeline.py", "gradio_app.py", "deploy_aws.py") if (PROJECT / name).exists()]
+    scripts = [str(file.relative_to(PROJECT)) for file in sorted((PROJECT / "scripts").glob("*.py"))]
+    programs = [(name,) for name in (*names, *scripts) if not name.endswith("__init__.py")]
+    return [*programs, *(("training_pipeline.py", name) for name in subcommands())]
+
+
+def subcommands() -> list[str]:
+    """The names in the calls of ``_add_command``: read, not imported."""
+    tree = ast.parse((PROJECT / "training_pipeline.py").read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    return [ast.literal_eval(call.args[1]) for call in calls if call.func.id == "_add_command"]  # type: ignore[attr-defined]
+
+
+def test_the_subcommands_are_found() -> None:
+    assert {"data", "train", "models", "chat", "status", "settings"} <= set(subcommands())
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_help_is_helpful_and_imports_nothing_heavy(command: tuple[str, ...]) -> None:
+    words = [sys.executable, "-c", WRAPPER, str(PROJECT / command[0]), *command[1:], "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    imported = done.stderr.split()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: ")
+    assert "argparse" in imported  # the list is there
+    assert [name for name in HEAVY if name in imported] == []
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_help_is_quick(command: tuple[str, ...]) -> None:
+    words = [sys.executable, str(PROJECT / command[0]), *command[1:], "--help"]
+    seconds = []
+    while len(seconds) < TRIES and min(seconds, default=LONGEST_SECONDS) >= LONGEST_SECONDS:
+        start = time.perf_counter()
+        subprocess.run(words, capture_output=True, check=True, timeout=60)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < LONGEST_SECONDS
