@@ -134,10 +134,6 @@ def test_an_address_that_is_not_ours_is_a_sentence(host: str) -> None:
         gradio_app.bind_port(host, 0)
 
 
-def test_the_sources_are_the_rungs_of_the_ladder() -> None:
-    assert gradio_app.SOURCES == RUNGS
-
-
 def test_a_version_goes_with_the_version_source() -> None:
     with pytest.raises(UsageError, match="--version"):
         gradio_app.main(["--version", "20260101-000000", "--source", "quotes"])
