@@ -297,7 +297,7 @@ def run_chat(arguments: argparse.Namespace, settings: Settings) -> int:
 def _converse(talk: Conversation) -> int:
     from utils.errors import UsageError
 
-    print(f"You talk to {talk.character}. An empty line or Ctrl-D ends it.", file=sys.stderr)
+    print(f"You talk to {talk.character}. An empty line or Ctrl-D ends it, Ctrl-C stops a reply.", file=sys.stderr)
     while True:
         try:
             message = input(f"{talk.speaker}: ")
@@ -309,6 +309,8 @@ def _converse(talk: Conversation) -> int:
             _print_reply(talk, message)
         except UsageError as error:
             print(error, file=sys.stderr)
+        except KeyboardInterrupt:  # in the middle of a reply: it ends, the conversation goes on
+            print()
 
 
 def _print_reply(talk: Conversation, message: str) -> None:

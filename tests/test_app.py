@@ -21,7 +21,7 @@ from character_chatbot import markup
 from character_chatbot.engines.base import EchoEngine
 from character_chatbot.engines.quotes import Quote
 from character_chatbot.service import Exchange, Reply, Service, ask_again, list_turns, read_name, settle, take_back
-from character_chatbot.sources import RUNGS, Source, SourceFinder
+from character_chatbot.sources import Source, SourceFinder
 from character_chatbot.talk import Talk, build_messages
 from config import PROJECT_FOLDER, Secret, Settings, load_settings
 from utils.announcements import Announcement, Announcements
