@@ -127,7 +127,7 @@ class TrainingSettings:
 class NanoSettings:
     """The small base that the project makes itself where no hub can be reached."""
 
-    vocabulary: int = 800
+    vocabulary: int = 1500
     hidden_size: int = 128
     layers: int = 3
     heads: int = 4

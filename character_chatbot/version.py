@@ -11,9 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from character_chatbot.bases import NANO, PATH, Base
+from character_chatbot.bases import NANO, Base
 from character_chatbot.dialogues import DialogueSet
 from config import PROJECT_FOLDER
+from utils.announcements import Announcement
 from utils.characters import Cast, load_cast
 from utils.errors import RegistryError
 from utils.files import write_atomic
@@ -55,7 +56,7 @@ def open_version(folder: Path) -> TrainedVersion:
     try:
         run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         found = TrainedVersion(folder, run, load_cast(folder / "characters.jsonl"))
-        _ = found.title, found.characters, found.base
+        _ = found.title, found.characters, found.base, [Announcement(**made) for made in run["announcements"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RegistryError(f"{folder / 'run.json'} does not describe a run: {error!r}") from None
     return found
@@ -69,7 +70,7 @@ def build_run(
         "family": family,
         "title": dialogues.title,
         "characters": list(dialogues.characters),
-        "base": {"kind": base.kind, "name": Path(base.name).name if base.kind == PATH else base.name},
+        "base": {"kind": base.kind, "name": base.name},
         "data_sha256": dialogues.data_hash(),
         "training_dialogues": len(dialogues.training),
         "held_out_dialogues": len(dialogues.held_out),

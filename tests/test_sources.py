@@ -91,6 +91,27 @@ def test_version_needs_no_transcripts(finder: Find, settings: Settings) -> None:
     assert source.cast.get("pippa").name == "Pip"
 
 
+def test_version_on_the_nano_base_says_why(finder: Find, settings: Settings) -> None:
+    registry = open_registry(settings)
+    run_training(RunRequest("llama", ("Pip",), max_steps=1, actor="test"), settings, registry, Announcements())
+    ladder = finder()
+    ladder.find()
+    (announcement,) = ladder.announcements
+    assert announcement.wanted == settings.families.llama.laptop
+    assert announcement.why == "HF_HUB_OFFLINE is set"
+    assert announcement.remedy.endswith("training_pipeline.py train llama")
+
+
+def test_version_on_a_base_from_a_folder_speaks(finder: Find, settings: Settings, corpus: Corpus) -> None:
+    scenes = corpus.scenes(corpus.build_dialogues(settings).training_episodes)
+    base = fetch_nano_base(NanoRecipe("llama", scenes, settings.nano, 1), settings.paths.cache / "elsewhere")
+    request = RunRequest("llama", ("Pip",), str(base), max_steps=1, actor="test")
+    run_training(request, settings, open_registry(settings), Announcements())
+    source = finder().find()
+    assert source.rung == "version"
+    assert str(base) in source.label
+
+
 def test_damaged_version_is_not_loaded_and_said(finder: Find, settings: Settings) -> None:
     version, _ = train(settings)
     adapter = Path(settings.paths.registry) / "models/trained/llama" / version / "adapter_model.safetensors"
