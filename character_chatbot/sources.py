@@ -92,7 +92,7 @@ class SourceFinder:
             return source
         raise DataError(
             f"nobody can answer: {steps[-1][1].why}.",
-            remedies=[("See what is there", "python training_pipeline.py status")],
+            remedies=[("Another series", "--data DIR"), ("The sample", "--data data/sample_series")],
         )
 
     def _announce(self, steps: list[tuple[str, _StepDownError]], source: Source) -> None:
@@ -190,10 +190,10 @@ class SourceFinder:
         """The base, to be loaded from the cache alone if the hub is not there. Raises BaseModelError."""
         if base.kind == HUB:
             if not is_cached(base.location) and not self._hub.reachable:
-                raise BaseModelError(f"its base {base.name} is not on this machine, and {self._hub.why}")
+                raise BaseModelError(f"{base.name} is not on this machine, and {self._hub.why}")
             return Base(base.kind, base.name, base.location, only_cached=not self._hub.reachable)
         if not (Path(base.location) / "config.json").is_file():
-            raise BaseModelError(f"its base {base.name} is not at {base.location}")
+            raise BaseModelError(f"{base.name} is not on this machine")
         return base
 
     def _load(self, base: Base, adapter: Path | None = None) -> Callable[[str], Engine]:
