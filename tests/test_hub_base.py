@@ -78,7 +78,6 @@ def run(hub: ThreadingHTTPServer, *words: str) -> subprocess.CompletedProcess[st
         "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_address[1]}",
         "HF_HUB_OFFLINE": "0",
         "HF_HUB_DISABLE_XET": "1",
-        "OMP_NUM_THREADS": "1",
         "STRANGER_FAMILIES__LLAMA__LAPTOP": REPOSITORY,
         "STRANGER_EVALUATION__MAX_REPLIES": "5",
         "STRANGER_TRAINING__MAX_LENGTH": "1500",

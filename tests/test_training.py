@@ -27,7 +27,6 @@ TINY = {
     "STRANGER_TRAINING__CHECKPOINT_STEPS": "3",
     "STRANGER_EVALUATION__MAX_REPLIES": "40",
     "HF_HUB_OFFLINE": "1",
-    "OMP_NUM_THREADS": "1",  # test processes run side by side: more threads than cores wait for each other
 }
 
 

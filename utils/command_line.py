@@ -45,6 +45,8 @@ def build_settings(arguments: argparse.Namespace, program: str, flags: Mapping[s
 
 def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:
     """Run ``main`` and turn what a user can cause into a sentence on standard error and an exit code."""
+    # Threads of torch that wait in a busy loop take the cores from whoever else computes: see docs/training.md.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     given = sys.argv[1:] if arguments is None else arguments
     try:
         try:
