@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -46,7 +47,7 @@ def recorder() -> Recorder:
 
 @pytest.fixture
 def source(recorder: Recorder) -> Source:
-    return Source("quotes", "a fake", "The Slow Clock", Cast([ADA, Character("Bo")]), ("Ada", "Bo"), recorder.engine)
+    return Source("version", "a fake", "The Slow Clock", Cast([ADA, Character("Bo")]), ("Ada", "Bo"), recorder.engine)
 
 
 def contents(recorder: Recorder) -> list[str]:
@@ -70,6 +71,11 @@ def test_the_reply_comes_from_the_characters_engine(source: Source, recorder: Re
     assert recorder.seen[0][1] == SAMPLING
     persona = persona_prompt(ADA, "The Slow Clock")
     assert contents(recorder) == [persona, "Visitor: one", "two", "Visitor: three", "four", "Visitor: five"]
+
+
+def test_quotes_see_all_turns_so_that_none_comes_twice(source: Source, recorder: Recorder) -> None:
+    list(stream_reply(dataclasses.replace(source, rung="quotes"), "Ada", TURNS, SAMPLING, 1))
+    assert len(contents(recorder)) == 1 + len(TURNS)
 
 
 @pytest.mark.parametrize(
