@@ -14,7 +14,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 SAMPLE = PROJECT / "data" / "sample_series"
-STEPS = 12
+STEPS = 20  # the second epoch starts at step 15
 
 # A nano base that is made in seconds.
 TINY = {
@@ -64,8 +64,18 @@ class Project:
         assert shown.returncode == 0, shown.stderr
         return json.loads(shown.stdout)
 
-    def checkpoints(self) -> list[Path]:
-        return sorted((self.folder / "runs").glob("*/*/checkpoints/checkpoint-*/complete.json"))
+    def steps_kept(self) -> list[int]:
+        """The steps of the checkpoints that are complete."""
+        marks = (self.folder / "runs").glob("*/*/checkpoints/checkpoint-*/complete.json")
+        return sorted(int(mark.parent.name.rpartition("-")[2]) for mark in marks)
+
+    def start_and_wait(self, step: int) -> subprocess.Popen[bytes]:
+        """A training that has a checkpoint of this step or a later one."""
+        running = self.start(*self.train())
+        until = time.monotonic() + 120
+        while max(self.steps_kept(), default=0) < step and running.poll() is None and time.monotonic() < until:
+            time.sleep(0.005)
+        return running
 
 
 @pytest.fixture(scope="module")
@@ -117,16 +127,18 @@ def test_same_command_again_uses_what_is_there(uninterrupted: Project) -> None:
     assert json.loads(done.stdout)["reused"] is True
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_stopped_run_goes_on_to_the_same_end(uninterrupted: Project, project: Project, number: signal.Signals) -> None:
-    running = project.start(*project.train())
-    until = time.monotonic() + 120
-    while not project.checkpoints() and running.poll() is None and time.monotonic() < until:
-        time.sleep(0.005)
+@pytest.mark.parametrize(
+    ("number", "step"),
+    [(signal.SIGKILL, 3), (signal.SIGKILL, 15), (signal.SIGINT, 3), (signal.SIGTERM, 3)],
+)
+def test_stopped_run_goes_on_to_the_same_end(
+    uninterrupted: Project, project: Project, number: signal.Signals, step: int
+) -> None:
+    running = project.start_and_wait(step)
     running.send_signal(number)
     code = running.wait(timeout=60)
     assert code == {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: 130, signal.SIGTERM: 143}[number]
-    assert project.checkpoints(), "stopped before the first checkpoint"
+    assert project.steps_kept()[-1] >= step
 
     done = project.run(*project.train())
     assert done.returncode == 0, done.stderr
@@ -135,27 +147,22 @@ def test_stopped_run_goes_on_to_the_same_end(uninterrupted: Project, project: Pr
 
 
 def test_half_written_checkpoint_is_not_taken(uninterrupted: Project, project: Project) -> None:
-    running = project.start(*project.train())
-    until = time.monotonic() + 120
-    while len(project.checkpoints()) < 2 and running.poll() is None and time.monotonic() < until:
-        time.sleep(0.005)
+    running = project.start_and_wait(6)
     running.kill()
     running.wait(timeout=60)
-    newest = max(project.checkpoints(), key=lambda mark: int(mark.parent.name.rpartition("-")[2])).parent
-    with (newest / "optimizer.pt").open("r+b") as file:
+    newest = project.steps_kept()[-1]
+    (folder,) = (project.folder / "runs").glob(f"*/*/checkpoints/checkpoint-{newest}")
+    with (folder / "optimizer.pt").open("r+b") as file:
         file.truncate(100)
 
     done = project.run(*project.train())
     assert done.returncode == 0, done.stderr
-    assert not newest.exists() or "going on from step" in done.stderr
+    assert f"going on from step {newest - 3} " in done.stderr
     assert final_losses(project.metrics()) == pytest.approx(final_losses(uninterrupted.metrics()), abs=1e-4)
 
 
 def test_two_processes_do_not_train_the_same_run(project: Project) -> None:
-    running = project.start(*project.train())
-    until = time.monotonic() + 120
-    while not project.checkpoints() and running.poll() is None and time.monotonic() < until:
-        time.sleep(0.005)
+    running = project.start_and_wait(3)
     second = project.run(*project.train())
     running.kill()
     running.wait(timeout=60)
