@@ -155,7 +155,7 @@ class ChatSettings:
 
 @dataclass(frozen=True)
 class HubSettings:
-    reach_timeout_seconds: float = 5.0
+    reach_timeout_seconds: float = 3.0
 
 
 @dataclass(frozen=True)
