@@ -99,9 +99,10 @@ class SourceFinder:
         for rung, step in steps:
             wanted = self._wanted(rung)
             self.announcements.add(Announcement("chat", wanted, source.label, step.why, step.remedy))
-        for made in source.run.get("announcements", ()):  # what the version had to do without when it was trained
-            remedy = f"once that has changed, python training_pipeline.py train {self.family}"
-            self.announcements.add(Announcement(made["feature"], made["wanted"], made["got"], made["why"], remedy))
+        for made in source.run.get("announcements", ()):  # what the version had to do without
+            why = f"when it was trained, {made['why']}"
+            remedy = f"python training_pipeline.py train {self.family}"
+            self.announcements.add(Announcement("chat", made["wanted"], made["got"], why, remedy))
 
     def _wanted(self, rung: str) -> str:
         return {
