@@ -199,7 +199,7 @@ def build_arguments(
         fp16=device.dtype_name == "float16",
         save_strategy="steps",
         save_steps=settings.checkpoint_steps,
-        save_total_limit=2,
+        save_total_limit=3,  # one may be damaged while the next is being written
         logging_steps=1,
         logging_nan_inf_filter=False,
         report_to="none",
