@@ -200,13 +200,24 @@ def serve(app: FastAPI, listener: socket.socket, settings: Settings) -> int:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     asked = f", as {settings.app.user} with the password" if settings.secrets.app_password else ""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+    received: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        received.append(number)
+        server.should_exit = True
+
+    # Ours from the first moment: uvicorn takes the signals while it serves and raises them again afterwards, and
+    # asyncio's own handler, which comes in between otherwise, can lose a Ctrl-C at the start or at the end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     print(f"The page is at http://{shown}:{port}{asked}. Ctrl-C ends it.", flush=True)
-    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again once it has shut down
-    config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
     finally:
         print("stopped", flush=True)
+    if signal.SIGINT in received:
+        raise KeyboardInterrupt
     return DONE
 
 

@@ -485,15 +485,21 @@ def test_with_a_password_the_page_is_behind_it(
     assert client.get("/config").status_code == 200
 
 
-def test_it_ends_with_a_word_when_it_is_interrupted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "wait_seconds", "code"),
+    [(signal.SIGINT, 0, 130), (signal.SIGINT, 0.3, 130), (signal.SIGTERM, 0, 0)],
+)
+def test_it_ends_with_a_word_at_whatever_moment_it_is_stopped(
+    tmp_path: Path, number: signal.Signals, wait_seconds: float, code: int
+) -> None:
     command = [sys.executable, str(PROJECT_FOLDER / "gradio_app.py"), "--data", str(SAMPLE), "--source", "quotes"]
     process = subprocess.Popen([*command, "--port", "0"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert b"http://127.0.0.1:" in process.stdout.readline()
-    time.sleep(0.3)  # until the server has taken over the signals
-    process.send_signal(signal.SIGINT)
+    time.sleep(wait_seconds)
+    process.send_signal(number)
     out, err = process.communicate(timeout=20)
-    assert process.returncode == 130, err.decode()
+    assert process.returncode == code, err.decode()
     assert b"stopped" in out
     assert b"Traceback" not in err
 
