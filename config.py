@@ -166,9 +166,43 @@ class AppSettings:
 
 
 @dataclass(frozen=True)
+class TrainingMachineSettings:
+    """The EC2 instance that trains."""
+
+    instance_types: tuple[str, ...] = ("g4dn.xlarge", "g4dn.2xlarge")  # tried in this order where capacity lacks
+    image: str = ""  # an AMI to pin; empty: the newest deep-learning base image
+    volume_gb: int = 100
+    max_hours: float = 4.0  # then the instance ends, whatever it is doing
+    max_usd: float = 0.0  # shortens max_hours to what this pays for; 0: no limit
+    retries: int = 3  # new instances after a spot interruption
+
+
+@dataclass(frozen=True)
+class ServingMachineSettings:
+    """The EC2 instance that serves the page."""
+
+    instance_type: str = ""  # empty: the smallest t3 that the model fits in
+    image: str = ""  # an AMI to pin; empty: the newest Ubuntu
+    volume_gb: int = 30
+    port: int = 7860
+    # Where pip finds a torch without gigabytes of CUDA (pytorch.org/get-started); empty: its default index.
+    torch_index: str = "https://download.pytorch.org/whl/cpu"
+
+
+@dataclass(frozen=True)
 class AwsSettings:
     region: str = "us-east-1"
     profile: str = ""  # of ~/.aws; empty: the default credential chain
+    project: str = "stranger-things"  # names and tags of all that is made start with it
+    bucket: str = ""  # empty: <project>-<account>-<region>
+    key_file: Path = Path("~/.ssh/stranger-things.pem")  # the private key of this machine
+    key_name: str = ""  # of its public half in EC2; empty: <project>-<user>-<host>
+    vpc: str = ""  # empty: the default VPC of the region
+    open_to: tuple[str, ...] = ()  # CIDR blocks that may connect; empty: this machine's public address
+    ssh_port: int = 22
+    setup_minutes: int = 30  # an instance that got no work by then ends itself
+    training: TrainingMachineSettings = TrainingMachineSettings()
+    serving: ServingMachineSettings = ServingMachineSettings()
 
 
 @dataclass(frozen=True)
@@ -357,6 +391,8 @@ def _convert(key: str, value: object, hint: type, origin: str) -> object:
     if hint is Secret and isinstance(value, Secret):
         return value
     wrong = ConfigError(f"{origin}: {key} is {value!r}, which is not {_describe(hint)}.")
+    if typing.get_origin(hint) is tuple:
+        return _convert_texts(value, wrong)
     if isinstance(value, bool) or value is None:
         raise wrong
     try:
@@ -368,7 +404,17 @@ def _convert(key: str, value: object, hint: type, origin: str) -> object:
     return converted
 
 
+def _convert_texts(value: object, wrong: ConfigError) -> tuple[str, ...]:
+    """A list of texts, or one text with commas between them, as the environment has it."""
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise wrong
+    return tuple(part for part in parts if part)
+
+
 def _describe(hint: type) -> str:
+    if typing.get_origin(hint) is tuple:
+        return "a list of texts"
     return {int: "a whole number", float: "a number", str: "a text", Path: "a path"}.get(hint, str(hint))
 
 
@@ -415,6 +461,14 @@ RANGES: dict[str, tuple[float, float]] = {
     "chat.history_turns": (1, 1000),
     "hub.reach_timeout_seconds": (0.1, 60),
     "app.port": (0, 65_535),
+    "aws.ssh_port": (1, 65_535),
+    "aws.setup_minutes": (5, 240),
+    "aws.training.volume_gb": (8, 16_384),
+    "aws.training.max_hours": (0.1, 120),
+    "aws.training.max_usd": (0, 1_000_000),
+    "aws.training.retries": (0, 100),
+    "aws.serving.volume_gb": (8, 16_384),
+    "aws.serving.port": (1024, 65_535),
 }
 
 
