@@ -21,7 +21,7 @@ from config import Settings
 from utils.errors import ConflictError, DataError, StoreError, UsageError
 from utils.files import check_key, disk_errors, replacing
 from utils.registry import Registry
-from utils.stores import FolderStore, Store
+from utils.stores import FolderStore, OnBytes, Store
 
 SWAP_ATTEMPTS = 5  # while S3 answers that another write of the same object is under way
 CONNECT_TIMEOUT_SECONDS = 10.0
@@ -81,14 +81,14 @@ class S3Store:
         self._region, self._profile = region or None, profile or None
         _check_address(url, self.bucket, prefix)
 
-    def put(self, key: str, content: bytes | Path) -> None:
+    def put(self, key: str, content: bytes | Path, on_bytes: OnBytes | None = None) -> None:
         """Write an object, whole or not at all; a large file in parts. Raises DataError, StoreError."""
         if isinstance(content, bytes):
             with self._errors(key):
                 self.client.put_object(Bucket=self.bucket, Key=self._full(key), Body=content)
         else:  # boto3's timeouts are OSErrors too: they are taken first, inside
             with disk_errors(content, "read"), content.open("rb") as file, self._errors(key):
-                self.client.upload_fileobj(file, self.bucket, self._full(key))
+                self.client.upload_fileobj(file, self.bucket, self._full(key), Callback=on_bytes)
 
     def get(self, key: str) -> tuple[bytes, str]:
         """Content and etag. Raises DataError, KeyError, StoreError."""
@@ -97,11 +97,11 @@ class S3Store:
             with answer["Body"] as body:
                 return body.read(), answer["ETag"]
 
-    def fetch(self, key: str, file: Path) -> None:
+    def fetch(self, key: str, file: Path, on_bytes: OnBytes | None = None) -> None:
         """Download an object to ``file``, whole or not at all. Raises DataError, KeyError, StoreError."""
         with disk_errors(file, "written"), replacing(file) as target, self._errors(key):
             try:
-                self.client.download_fileobj(self.bucket, self._full(key), target)
+                self.client.download_fileobj(self.bucket, self._full(key), target, Callback=on_bytes)
             except self.client.exceptions.ClientError as error:
                 if _code(error) in NO_OBJECT:  # this answer has no body: a bucket that is missing looks the same
                     self.client.list_objects_v2(Bucket=self.bucket, Prefix=self._full(key), MaxKeys=1)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from utils.errors import DataError
 from utils.lines import DROPPED, FLAGGED, LINE_DTYPES
-from utils.series import load_lines, open_series, spoken_lines
+from utils.series import load_lines, open_series, series_files, spoken_lines
 
 TRANSCRIPT = "name,line\nMike,Hi.\nWill,Yes.\n"
 SUBTITLES = "1\n00:00:01,000 --> 00:00:02,000\nMike: Hi.\n\n2\n00:00:03,000 --> 00:00:04,000\nMIKE: Bye.\n"
@@ -265,3 +265,22 @@ def test_any_folder_is_read_or_refused_with_a_sentence(files: dict[str, bytes]) 
         assert not lines.drop(columns="scene").drop(columns=["start_seconds", "end_seconds"]).isna().any(axis=None)
         dropped = Counter(note.file for note in report.notes if note.kind == DROPPED)
         assert all(dropped[count.file] == count.rows_dropped for count in report.files)
+
+
+def test_the_files_of_a_series(tmp_path: Path) -> None:
+    mine = ("series.json", "themes.json", "transcripts/S01E02.csv", "transcripts/S01E10.CSV", "deep/er/1x03 Straße.srt")
+    others = ("README.md", "notes.json", ".hidden/S01E01.csv", ".S01E04.csv", "other/characters.jsonl", "other/x.csv")
+    folder = write(tmp_path / "show", dict.fromkeys(mine + others, TRANSCRIPT) | {"folder.csv/inside.txt": ""})
+    (folder / "gone.csv").symlink_to(tmp_path / "nowhere.csv")
+    os.mkfifo(folder / "pipe.csv")
+    assert series_files(folder) == {name: folder / name for name in (*mine[:2], mine[4], *mine[2:4])}
+    assert list(series_files(folder)) == ["series.json", "themes.json", mine[4], mine[2], mine[3]]
+    with pytest.raises(DataError, match="no series folder"):
+        series_files(tmp_path / "shov")
+
+
+def test_two_files_of_one_name(tmp_path: Path) -> None:
+    for name in (b"\xff.csv", b"\xfe.csv"):
+        (tmp_path / os.fsdecode(name)).write_text(TRANSCRIPT)
+    with pytest.raises(DataError, match=r"two files \?\.csv"):
+        series_files(tmp_path)

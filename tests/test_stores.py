@@ -67,6 +67,14 @@ class TestContract:
         assert store.get("a/b.json")[0] == b"two"
         assert (tmp_path / "new" / "copy").read_bytes() == source.read_bytes()
 
+    def test_bytes_are_told_as_they_go(self, store, tmp_path):
+        source, size_bytes = tmp_path / "source", 3 * 1024 * 1024 + 5
+        source.write_bytes(b"x" * size_bytes)
+        sent, fetched = [], []
+        store.put("a", source, sent.append)
+        store.fetch("a", tmp_path / "copy", fetched.append)
+        assert sum(sent) == sum(fetched) == size_bytes and len(sent) > 1 and len(fetched) > 1
+
     def test_what_is_not_there(self, store, tmp_path):
         store.put("a/b", b"")
         for key in ("a", "a/b/c", "a/x"):

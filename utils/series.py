@@ -26,6 +26,7 @@ from utils.transcripts import read_transcript
 TRANSCRIPT, SUBTITLES = ".csv", ".srt"
 TRY_SAMPLE = ("Try the sample", "python training_pipeline.py data --data data/sample_series")
 SERIES_MARKS = ("characters.jsonl", "series.json", "transcripts")
+DESCRIPTIONS = ("series.json", "characters.jsonl", "locations.jsonl", "themes.json")
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,29 @@ def _read_json(file: Path) -> dict[str, str]:
         if not isinstance(value, str):
             raise DataError(f"{file}: '{key}' is {value!r}, which is not a text.")
     return {key: " ".join(value.split()) for key, value in texts.items()}
+
+
+def series_files(folder: Path) -> dict[str, Path]:
+    """The files that belong to a series, by name: the descriptions beside the lines, then every CSV and SRT file.
+
+    Names are relative to the folder, with ``/`` between parts. What is no plain file, and what cannot be listed, is
+    left out here; ``load_lines`` reports it.
+
+    Raises:
+        DataError: no such folder, or two files whose names differ only in bytes that are not text.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise _no_folder(folder)
+    found = [*(folder / name for name in DESCRIPTIONS), *_find(folder, folder, [], set())]
+    files: dict[str, Path] = {}
+    for path in found:
+        name = source_of(path, folder)
+        if name in files:
+            raise DataError(f"{folder} has two files {name}.", instead="Their names differ in what is not UTF-8.")
+        if path.is_file():
+            files[name] = path
+    return files
 
 
 def load_lines(folder: Path | Series) -> tuple[pd.DataFrame, LoadReport]:

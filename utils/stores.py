@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from utils.errors import ConflictError, StoreError
 from utils.files import LOCK, check_key, disk_errors, is_reserved, locked, replacing, write_atomic
+
+PIECE_BYTES = 1024 * 1024
+
+OnBytes = Callable[[int], None]  # hears how many bytes have gone since it was called last
 
 
 class Store(Protocol):
@@ -29,14 +32,18 @@ class Store(Protocol):
 
     url: str  # for people: the folder's path or s3://bucket/prefix
 
-    def put(self, key: str, content: bytes | Path) -> None:
-        """Write an object, whole or not at all; a ``Path`` is the file to upload. Raises StoreError."""
+    def put(self, key: str, content: bytes | Path, on_bytes: OnBytes | None = None) -> None:
+        """Write an object, whole or not at all; a ``Path`` is the file to upload. Raises StoreError.
+
+        ``on_bytes`` hears of the bytes of a ``Path`` as they go, perhaps in another thread, and of those that a retry
+        sends again.
+        """
 
     def get(self, key: str) -> tuple[bytes, str]:
         """Content and etag. Raises KeyError if there is none, StoreError otherwise."""
 
-    def fetch(self, key: str, file: Path) -> None:
-        """Write the object to ``file``, whole or not at all. Raises KeyError, StoreError."""
+    def fetch(self, key: str, file: Path, on_bytes: OnBytes | None = None) -> None:
+        """Write the object to ``file``, whole or not at all. Raises KeyError, StoreError. ``on_bytes``: as in put."""
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Keys that start with ``prefix`` and their sizes in bytes, sorted by key. Raises StoreError."""
@@ -66,7 +73,7 @@ class FolderStore:
         self.folder = folder
         self.url = str(folder)
 
-    def put(self, key: str, content: bytes | Path) -> None:
+    def put(self, key: str, content: bytes | Path, on_bytes: OnBytes | None = None) -> None:
         """Write an object, whole or not at all. Raises DataError, StoreError."""
         file = self.local_path(key)
         with disk_errors(file, "written"), replacing(file, self._lock()) as target:
@@ -74,7 +81,7 @@ class FolderStore:
                 target.write(content)
             else:
                 with disk_errors(content, "read"), content.open("rb") as source:
-                    shutil.copyfileobj(source, target)
+                    _copy(source, target, on_bytes)
 
     def get(self, key: str) -> tuple[bytes, str]:
         """Content and etag, which is the sha256 of the content. Raises DataError, KeyError, StoreError."""
@@ -86,13 +93,13 @@ class FolderStore:
                 raise KeyError(key) from None
         return content, hashlib.sha256(content).hexdigest()
 
-    def fetch(self, key: str, file: Path) -> None:
+    def fetch(self, key: str, file: Path, on_bytes: OnBytes | None = None) -> None:
         """Copy an object to ``file``, whole or not at all. Raises DataError, KeyError, StoreError."""
         source = self.local_path(key)
         if not source.is_file():
             raise KeyError(key)
         with disk_errors(file, "written"), replacing(file) as target, source.open("rb") as opened:
-            shutil.copyfileobj(opened, target)
+            _copy(opened, target, on_bytes)
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Keys and sizes in bytes, sorted. A link is listed with its own size and not followed. Raises StoreError."""
@@ -151,6 +158,13 @@ class FolderStore:
                     yield file.relative_to(self.folder).as_posix(), file.lstat().st_size
                 except FileNotFoundError:  # deleted since
                     continue
+
+
+def _copy(source: BinaryIO, target: BinaryIO, on_bytes: OnBytes | None) -> None:
+    while piece := source.read(PIECE_BYTES):
+        target.write(piece)
+        if on_bytes:
+            on_bytes(len(piece))
 
 
 def _raise(error: OSError) -> None:
