@@ -17,7 +17,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,9 @@ from utils.errors import UsageError
 
 if TYPE_CHECKING:
     import gradio as gr
-    from fastapi import FastAPI
+    from fastapi import FastAPI, Response
 
+    from character_chatbot.served import ServedFile
     from character_chatbot.service import Service
     from utils.registry import Registry
 
@@ -52,16 +54,20 @@ def main(arguments: Sequence[str]) -> int:
         "app.port": options.port,
     }
     settings = build_settings(options, "gradio_app", flags)
-    check_host(settings)
-    with bind_port(settings.app.host, settings.app.port) as listener:
-        from aws.storage import open_registry
-        from character_chatbot.page import build_page
+    with told(options.status_file, options.family) as served:
+        check_host(settings, options.require_password)
+        with bind_port(settings.app.host, settings.app.port) as listener:
+            from aws.storage import open_registry
+            from character_chatbot.page import build_page
 
-        registry = open_registry(settings)
-        service = build_service(settings, registry, options.family, options.source, options.version)
-        app = build_app(build_page(service, registry, options.family), settings)
-        service.start()
-        return serve(app, listener, settings)
+            registry = open_registry(settings)
+            changed = served.write if served else lambda service: None
+            service = build_service(
+                settings, registry, options.family, options.source, options.version, changed=changed
+            )
+            app = build_app(build_page(service, registry, options.family), settings, service)
+            service.start()
+            return serve(app, listener, settings)
 
 
 def build_parser() -> Parser:
@@ -74,8 +80,29 @@ def build_parser() -> Parser:
     parser.add_argument("--source", choices=RUNGS, default=RUNGS[0], help="the first to try (default: %(default)s)")
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1); others need APP_PASSWORD")
     parser.add_argument("--port", type=int, help="default: 7860")
+    parser.add_argument(
+        "--require-password", action="store_true", help="never serve without APP_PASSWORD, as behind a proxy"
+    )
+    parser.add_argument("--status-file", type=Path, metavar="FILE", help="keep one JSON line there: what is served")
     add_common_arguments(parser)
     return parser
+
+
+@contextmanager
+def told(file: Path | None, family: str) -> Iterator[ServedFile | None]:
+    """What keeps the status file, if there is to be one; an error before the page is up is told in it, too."""
+    if file is None:
+        yield None
+        return
+    from character_chatbot.served import ServedFile
+
+    served = ServedFile(file, family)
+    served.begin()
+    try:
+        yield served
+    except SuiteError as error:
+        served.fail(error)
+        raise
 
 
 def is_loopback(host: str) -> bool:
@@ -86,11 +113,13 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def check_host(settings: Settings) -> None:
-    """Raises UsageError: others could reach the page, and there is no password."""
+def check_host(settings: Settings, require_password: bool = False) -> None:
+    """Raises UsageError: others could reach the page, maybe through a proxy, and there is no password."""
     host = settings.app.host
-    if is_loopback(host) or settings.secrets.app_password:
+    if settings.secrets.app_password or (is_loopback(host) and not require_password):
         return
+    if require_password:
+        raise UsageError("there is no password.", remedies=[("Set one", "echo APP_PASSWORD=… >> .env")])
     raise UsageError(
         f"{host or 'an empty host'} can be reached from other machines, and there is no password.",
         instead="Anybody who finds the port could use the models of this machine.",
@@ -118,7 +147,15 @@ def _port_error(host: str, port: int, error: OSError) -> SuiteError:
     )
 
 
-def build_service(settings: Settings, registry: Registry, family: str, start: str, version: str | None) -> Service:
+def build_service(
+    settings: Settings,
+    registry: Registry,
+    family: str,
+    start: str,
+    version: str | None,
+    *,
+    changed: Callable[[Service], None] = lambda service: None,
+) -> Service:
     """The service that loads the highest source from ``start`` down; it does not load yet."""
     from character_chatbot.service import Service
 
@@ -127,7 +164,7 @@ def build_service(settings: Settings, registry: Registry, family: str, start: st
 
         return SourceFinder(family, settings, registry, announcements, corpus, no_corpus).find(start, version)
 
-    return Service(settings, find)
+    return Service(settings, find, changed)
 
 
 def build_check(user: str, password: str) -> Callable[[str, str], Coroutine[Any, Any, bool]]:
@@ -144,16 +181,26 @@ def build_check(user: str, password: str) -> Callable[[str, str], Coroutine[Any,
     return check
 
 
-def build_app(page: gr.Blocks, settings: Settings) -> FastAPI:
-    """The page as a web application that asks for the password, if there is one, and loads nothing from elsewhere."""
+def build_app(page: gr.Blocks, settings: Settings, service: Service) -> FastAPI:
+    """The page as a web application that asks for the password, if there is one, and loads nothing from elsewhere.
+
+    ``GET /health`` alone answers everybody, and tells nothing but whether the page can be used.
+    """
     import gradio as gr
     from fastapi import FastAPI
 
     from character_chatbot.page import STYLE_SHEET, build_theme
 
     password = settings.secrets.app_password.reveal()
-    app: FastAPI = gr.mount_gradio_app(
-        FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
+
+    async def health() -> Response:
+        return build_health(service)
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    # Before the page, which takes all other addresses.
+    app.add_api_route("/health", health, methods=["GET"], response_model=None)
+    gr.mount_gradio_app(
+        app,
         page,
         path="/",
         auth=build_check(settings.app.user, password) if password else None,
@@ -170,6 +217,14 @@ def build_app(page: gr.Blocks, settings: Settings) -> FastAPI:
     )
     app.add_middleware(OwnHostOnly)
     return app
+
+
+def build_health(service: Service) -> Response:
+    """``{"state": "loading"}``; 500 where nobody can answer, so that what only looks at the status sees it as well."""
+    from fastapi.responses import JSONResponse
+
+    state = service.state
+    return JSONResponse({"state": state}, 500 if state == "failed" else 200, headers={"cache-control": "no-store"})
 
 
 class OwnHostOnly:

@@ -11,23 +11,22 @@ python training_pipeline.py settings                             every setting a
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config import FAMILIES, RUNGS, Settings, SuiteError
-from utils.command_line import DONE, FAILED, Parser, add_common_arguments, build_settings, run_command
+from utils.command_line import DONE, Parser, actor, add_common_arguments, build_settings, run_command
+from utils.registry_command import add_model_arguments, check_model_arguments, run_model_action
 
 if TYPE_CHECKING:
     from character_chatbot.conversation import Conversation
     from character_chatbot.run import RunOutcome
     from character_chatbot.sources import Source
     from utils.announcements import Announcements
-    from utils.registry import Registry
 
 PROGRAM = "training_pipeline"
 
@@ -83,15 +82,14 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("--max-steps", type=_count, default=0, metavar="N", help="stop after N steps")
     parser.add_argument("--seed", type=int, metavar="N", help="for the held-out episodes, weights and order")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    parser.add_argument("--progress", type=Path, metavar="FILE", help="keep one JSON line there: stage, step, loss")
+    parser.add_argument("--by", default="", metavar="NAME", help="who asks, for the history (default: user@host)")
     _add_places(parser)
 
 
 def _add_models(commands: Any) -> None:
     parser = _add_command(commands, "models", run_models, "Versions in the registry.")
-    parser.add_argument("action", choices=("list", "show", "verify", "promote", "rollback"))
-    parser.add_argument("family", nargs="?", choices=FAMILIES)
-    parser.add_argument("version", nargs="?", help="a version, or latest (default)")
-    parser.add_argument("--reason", default="", help="for the history")
+    add_model_arguments(parser)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--registry", metavar="DIR|s3://…", help="where versions are (default: runs/registry)")
 
@@ -172,11 +170,14 @@ def run_data(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def run_train(arguments: argparse.Namespace, settings: Settings) -> int:
     from aws.storage import open_registry
+    from character_chatbot.progress_file import Progress
     from character_chatbot.run import RunRequest, run_training
     from utils.announcements import Announcements
 
-    request = RunRequest(arguments.family, tuple(arguments.character), arguments.base, arguments.max_steps, _actor())
-    outcome = run_training(request, settings, open_registry(settings), Announcements())
+    by = arguments.by or actor()
+    request = RunRequest(arguments.family, tuple(arguments.character), arguments.base, arguments.max_steps, by)
+    progress = Progress(arguments.progress)
+    outcome = run_training(request, settings, open_registry(settings), Announcements(), progress)
     if arguments.json:
         _print_json({"family": arguments.family} | asdict(outcome))
     else:
@@ -203,71 +204,8 @@ def render_outcome(family: str, outcome: RunOutcome, settings: Settings) -> str:
 def run_models(arguments: argparse.Namespace, settings: Settings) -> int:
     from aws.storage import open_registry
 
-    registry = open_registry(settings)
-    actions = {"list": _list_models, "show": _show_model, "verify": _verify_model, "promote": _move, "rollback": _move}
-    if arguments.family is None and arguments.action != "list":
-        build_parser().error(f"models {arguments.action} needs a family: {' or '.join(FAMILIES)}")
-    if arguments.version is None and arguments.action == "promote":
-        build_parser().error("models promote needs a version; models list shows them")
-    return actions[arguments.action](arguments, registry)
-
-
-def _list_models(arguments: argparse.Namespace, registry: Registry) -> int:
-    versions = registry.list(arguments.family)
-    if arguments.json:
-        _print_json([version.to_dict() for version in versions])
-    elif not versions:
-        print(f"No versions in {registry.store.url}.\n  Train one:  python training_pipeline.py train llama")
-    else:
-        for version in versions:
-            latest = "  latest" if version.is_latest else ""
-            size = f"{version.size_bytes / 1e6:8.1f} MB  {version.files} files"
-            print(f"{version.family:<6} {version.version}  {size}{latest}")
-    return DONE
-
-
-def _show_model(arguments: argparse.Namespace, registry: Registry) -> int:
-    shown = registry.show(arguments.family, arguments.version)
-    if arguments.json:
-        _print_json(shown)
-        return DONE
-    run, held_out = shown["run"], shown["metrics"].get("held_out")
-    print(f"{shown['family']} {shown['version']}" + (" (latest)" if shown["is_latest"] else ""))
-    print(f"  series      {run.get('title')}\n  characters  {', '.join(run.get('characters', []))}")
-    print(
-        f"  base        {run.get('base', {}).get('name')}\n  held out    {', '.join(run.get('held_out_episodes', []))}"
-    )
-    if held_out:
-        base, adapter = held_out["base_perplexity"], held_out["adapter_perplexity"]
-        print(f"  perplexity  base {base:.2f}, adapter {adapter:.2f} on {held_out['replies']} held-out replies")
-    for name, file in shown["files"].items():
-        print(f"  {file['size_bytes']:>12,}  {file['sha256'][:12]}  {name}")
-    for event in shown["history"]:
-        print(
-            f"  {event['at']}  {event['event']} by {event['actor']}: {event['from']} -> {event['to']} {event['reason']}"
-        )
-    return DONE
-
-
-def _verify_model(arguments: argparse.Namespace, registry: Registry) -> int:
-    problems = registry.verify(arguments.family, arguments.version)
-    if arguments.json:
-        _print_json({"problems": problems})
-    else:
-        print("\n".join(problems) or "Every file matches the manifest.")
-    return FAILED if problems else DONE
-
-
-def _move(arguments: argparse.Namespace, registry: Registry) -> int:
-    if arguments.action == "promote":
-        event = registry.promote(arguments.family, arguments.version, actor=_actor(), reason=arguments.reason)
-    else:
-        event = registry.rollback(arguments.family, actor=_actor(), reason=arguments.reason)
-    if arguments.json:
-        _print_json(event.to_dict())
-    else:
-        print(f"latest of {arguments.family}: {event.moved_from} -> {event.moved_to}")
-    return DONE
+    check_model_arguments(arguments)
+    return run_model_action(arguments, open_registry(settings), actor(), PROGRAM)
 
 
 # chat
@@ -383,15 +321,6 @@ def run_settings(arguments: argparse.Namespace, settings: Settings) -> int:
         for key, value, origin in rows:
             print(f"{key:<32} {value!s:<48} {origin}")
     return DONE
-
-
-def _actor() -> str:
-    """Who does it, for the registry's history."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container without a name for its user
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"
 
 
 def _print_json(content: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,10 @@ def choose_replies(examples: Sequence[Example], limit: int, seed: int) -> list[E
 
 
 def evaluate_perplexity(
-    model: PreTrainedModel | PeftModel, examples: Sequence[Example], title: str
+    model: PreTrainedModel | PeftModel,
+    examples: Sequence[Example],
+    title: str,
+    show: Callable[[int], None] = lambda done: None,
 ) -> Perplexity | None:
     """Perplexity of the replies under ``model`` as it stands; None where there is nothing to measure.
 
@@ -45,6 +48,7 @@ def evaluate_perplexity(
         model: in evaluation mode or not: dropout is off here in either case.
         examples: encoded dialogues.
         title: of the progress bar.
+        show: called with the number of replies that are done.
     """
     import torch
 
@@ -52,12 +56,14 @@ def evaluate_perplexity(
         return None
     was_training = model.training
     model.eval()
-    total, tokens = 0.0, 0
+    total, tokens, done = 0.0, 0, 0
     with torch.inference_mode(), tqdm(total=len(examples), desc=title, unit="reply", disable=None) as bar:
         for batch in _batches(examples):
             nats, count = _score(model, batch)
             total, tokens = total + nats, tokens + count
             bar.update(len(batch))
+            done += len(batch)
+            show(done)
     model.train(was_training)
     return Perplexity(math.exp(total / tokens), tokens, len(examples))
 

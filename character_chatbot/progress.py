@@ -1,10 +1,11 @@
-"""What a training run does besides steps: a progress bar, checkpoint marks, and stopping on Ctrl-C."""
+"""What a training run does besides steps: progress shown and told, checkpoint marks, and stopping on Ctrl-C."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,18 @@ class ProgressBar(TrainerCallback):
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._bar.close()
+
+
+class StepReport(TrainerCallback):
+    """Tells ``show`` step, steps and loss (nats per token) after each step."""
+
+    def __init__(self, show: Callable[[int, int, float], None]) -> None:
+        self._show = show
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        logs: dict[str, float] = kwargs["logs"]
+        if "loss" in logs:
+            self._show(state.global_step, state.max_steps, logs["loss"])
 
 
 class CheckpointMark(TrainerCallback):

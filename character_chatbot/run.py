@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,9 +21,10 @@ from character_chatbot.bases import NANO, Base, choose_base, default_base, load_
 from character_chatbot.corpus import Corpus, load_corpus
 from character_chatbot.devices import Device, choose_device
 from character_chatbot.dialogues import DialogueSet
-from character_chatbot.evaluation import choose_replies, evaluate_perplexity
+from character_chatbot.evaluation import Perplexity, choose_replies, evaluate_perplexity
 from character_chatbot.examples import Example, encode_dialogues
 from character_chatbot.nano import NanoRecipe, fetch_nano_base
+from character_chatbot.progress_file import BASE, DONE, EVALUATING, PREPARING, PUBLISHING, TRAINING, Progress
 from character_chatbot.training import TrainingResult, train_adapter
 from character_chatbot.version import build_run, write_version
 from config import Settings, TrainingSettings
@@ -61,20 +63,25 @@ class RunOutcome:
 
 
 def run_training(
-    request: RunRequest, settings: Settings, registry: Registry, announcements: Announcements
+    request: RunRequest,
+    settings: Settings,
+    registry: Registry,
+    announcements: Announcements,
+    progress: Progress | None = None,
 ) -> RunOutcome:
-    """Load, train, evaluate, publish.
+    """Load, train, evaluate, publish. ``progress`` hears of each stage and step.
 
     Raises:
         DataError, BaseModelError, TrainingError, RegistryError, StoreError: as their names say.
         KeyboardInterrupt: stopped; the same request goes on from the last checkpoint.
     """
-    run = _prepare(request, settings, announcements)
+    run = _prepare(request, settings, announcements, progress or Progress())
     with _locked(run.folder):
         outcome = _published(run, registry)
         if outcome is None:
             version, metrics = _publish(run, registry, *_train(run))
             outcome = RunOutcome(version, metrics, reused=False)
+    run.progress.begin(DONE)
     return outcome
 
 
@@ -85,6 +92,7 @@ class _Run:
     request: RunRequest
     settings: Settings  # with the training numbers that apply to the base
     announcements: Announcements
+    progress: Progress
     dialogues: DialogueSet
     device: Device
     base: Base
@@ -105,25 +113,27 @@ class _Run:
         return self.settings.paths.runs / self.request.family / name
 
 
-def _prepare(request: RunRequest, settings: Settings, announcements: Announcements) -> _Run:
+def _prepare(request: RunRequest, settings: Settings, announcements: Announcements, progress: Progress) -> _Run:
+    progress.begin(PREPARING)
     corpus = load_corpus(settings.paths.data)
     dialogues = corpus.build_dialogues(settings, request.characters)
     _log_dialogues(dialogues)
     device = choose_device()
     logger.info("%s", device.reason)
+    progress.begin(BASE)
     base = choose_base(
         request.base,
         default_base(request.family, device, settings),
         check_hub=lambda: check_hub(settings.hub.reach_timeout_seconds),
-        fetch_nano=lambda: _fetch_nano(request.family, corpus, dialogues, settings),
+        fetch_nano=lambda: _fetch_nano(request.family, corpus, dialogues, settings, progress),
         announcements=announcements,
     )
     logger.info("base model: %s", base.name)
     settings = replace(settings, training=_training_settings(settings, base))
-    return _Run(request, settings, announcements, dialogues, device, base)
+    return _Run(request, settings, announcements, progress, dialogues, device, base)
 
 
-def _fetch_nano(family: str, corpus: Corpus, dialogues: DialogueSet, settings: Settings) -> Path:
+def _fetch_nano(family: str, corpus: Corpus, dialogues: DialogueSet, settings: Settings, progress: Progress) -> Path:
     recipe = NanoRecipe(family, corpus.scenes(dialogues.training_episodes), settings.nano, settings.training.seed)
     with tqdm(desc="making the nano base", unit="step", disable=None) as bar:
 
@@ -131,6 +141,7 @@ def _fetch_nano(family: str, corpus: Corpus, dialogues: DialogueSet, settings: S
             bar.total = steps
             bar.set_postfix(loss=f"{loss:.2f}", refresh=False)
             bar.update()
+            progress.step(step, steps, loss)
 
         return fetch_nano_base(recipe, settings.paths.cache, show)
 
@@ -147,16 +158,20 @@ def _train(run: _Run) -> tuple[TrainingResult, PreTrainedTokenizerBase, dict[str
             remedies=[("Allow longer ones", "training.max_length in aws_config.yaml")],
         )
     started = time.monotonic()
+    model = load_model(run.base, run.device, token)
+    run.progress.begin(TRAINING)
     result = train_adapter(
-        load_model(run.base, run.device, token),
+        model,
         tokenizer,
         training,
         settings=run.settings.training,
         device=run.device,
         folder=run.folder / "checkpoints",
         max_steps=run.request.max_steps,
+        show=run.progress.step,
     )
-    return result, tokenizer, _measure(result, held_out, run.settings, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return result, tokenizer, _measure(result, held_out, run, seconds)
 
 
 def _publish(
@@ -166,8 +181,16 @@ def _publish(
     tokenizer: PreTrainedTokenizerBase,
     metrics: dict[str, Any],
 ) -> tuple[str, dict[str, Any]]:
+    run.progress.begin(PUBLISHING)
     announced = [announcement.to_dict() for announcement in run.announcements]
-    record = build_run(run.dialogues, run.request.family, run.base, run.settings.to_dict(), announced)
+    record = build_run(
+        run.dialogues,
+        run.request.family,
+        run.base,
+        run.settings.to_dict(),
+        announced,
+        parameters=result.base_parameters,
+    )
     folder = run.folder / "version"
     write_version(folder, result.model, tokenizer, base=run.base, dialogues=run.dialogues, run=record, metrics=metrics)
     version = registry.publish(run.request.family, folder, actor=run.request.actor, reason="trained")
@@ -219,12 +242,9 @@ def _encode(tokenizer: PreTrainedTokenizerBase, run: _Run, part: str) -> list[Ex
     return examples
 
 
-def _measure(result: TrainingResult, held_out: Sequence[Example], settings: Settings, seconds: float) -> dict[str, Any]:
+def _measure(result: TrainingResult, held_out: Sequence[Example], run: _Run, seconds: float) -> dict[str, Any]:
     """What metrics.json records: nothing that was not measured."""
-    replies = choose_replies(held_out, settings.evaluation.max_replies, settings.training.seed)
-    adapter = evaluate_perplexity(result.model, replies, "held-out, adapter")
-    with result.model.disable_adapter():
-        base = evaluate_perplexity(result.model, replies, "held-out, base")
+    adapter, base = _evaluate(result, held_out, run)
     metrics: dict[str, Any] = {
         "training": {
             "steps": result.steps,
@@ -243,6 +263,25 @@ def _measure(result: TrainingResult, held_out: Sequence[Example], settings: Sett
             "adapter_perplexity": adapter.value,
         }
     return metrics
+
+
+def _evaluate(
+    result: TrainingResult, held_out: Sequence[Example], run: _Run
+) -> tuple[Perplexity | None, Perplexity | None]:
+    """Perplexity of held-out replies under adapter and base."""
+    replies = choose_replies(held_out, run.settings.evaluation.max_replies, run.settings.training.seed)
+    count, progress = len(replies), run.progress
+    progress.begin(EVALUATING)
+    adapter = evaluate_perplexity(
+        result.model, replies, "held-out, adapter", lambda done: progress.step(done, 2 * count)
+    )
+    if adapter:
+        progress.held_out(math.log(adapter.value))
+    with result.model.disable_adapter():
+        base = evaluate_perplexity(
+            result.model, replies, "held-out, base", lambda done: progress.step(count + done, 2 * count)
+        )
+    return adapter, base
 
 
 @contextmanager

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LOADING, READY, FAILED = "loading", "ready", "failed"  # where a service stands
 LONGEST_NAME_CHARACTERS = 40
 DEFAULT_NAME = "Visitor"
 SHOWN_QUOTES = 3
@@ -114,19 +115,26 @@ class Service:
     Args:
         settings: of the program.
         find: gets the corpus (or None and why there is none) and the announcements; loads what answers.
+        changed: called with the service before it loads and once it is ready or has failed.
     """
 
-    def __init__(self, settings: Settings, find: Callable[[Corpus | None, str, Announcements], Source]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        find: Callable[[Corpus | None, str, Announcements], Source],
+        changed: Callable[[Service], None] = lambda service: None,
+    ) -> None:
         self.settings, self.announcements = settings, Announcements()
         self.corpus: Corpus | None = None
         self.no_corpus = "the series is being read"
-        self._find = find
+        self._find, self._changed = find, changed
         self._source: Source | None = None
         self._problem: SuiteError | None = None
         self._ready = threading.Event()
 
     def start(self) -> None:
         """Begin to load; returns at once."""
+        self._changed(self)
         threading.Thread(target=self.load, name="load", daemon=True).start()
 
     def load(self) -> None:
@@ -145,6 +153,14 @@ class Service:
             self._problem = SuiteError(f"what answers could not be loaded: {type(error).__name__}: {error}")
         finally:
             self._ready.set()
+            self._changed(self)
+
+    @property
+    def state(self) -> str:
+        """``loading``, ``ready`` or ``failed``."""
+        if self.loading:
+            return LOADING
+        return READY if self._source else FAILED
 
     @property
     def loading(self) -> bool:

@@ -35,7 +35,10 @@ from utils.registry import Registry
 
 @dataclass(frozen=True)
 class Source:
-    """What answers. ``characters``: whom one can talk to. ``run``, ``version``: empty on other rungs than version."""
+    """What answers. ``characters``: whom one can talk to. ``run``, ``version``: empty on other rungs than version.
+
+    ``base``: the name of the model, empty for quotes.
+    """
 
     rung: str
     label: str
@@ -46,6 +49,7 @@ class Source:
     trained: tuple[str, ...] = ()
     run: dict[str, Any] = field(default_factory=dict)
     version: str = ""
+    base: str = ""
 
 
 class _StepDownError(Exception):
@@ -142,7 +146,8 @@ class SourceFinder:
                 raise
             raise _step_down(error, f"python training_pipeline.py train {self.family}") from None
         label = f"{self.family} {found.version} (adapter on {trained.base.name})"
-        return replace(self._source("version", label, engine, trained=trained), version=found.version)
+        source = self._source("version", label, engine, trained=trained)
+        return replace(source, version=found.version, base=trained.base.name)
 
     def _open_fine_tuned(self) -> Source:
         wanted = self.settings.families[self.family].fine_tuned
@@ -161,7 +166,7 @@ class SourceFinder:
             engine = self._load(self._usable(Base(HUB, repository, repository)))
         except BaseModelError as error:
             raise _step_down(error, "check the connection to the hub") from None
-        return self._source(rung, label, engine)
+        return replace(self._source(rung, label, engine), base=repository)
 
     def _open_nano(self) -> Source:
         if self.corpus is None:
@@ -174,7 +179,8 @@ class SourceFinder:
             raise _StepDownError(
                 "none has been made yet", f"python training_pipeline.py train {self.family} --base nano"
             )
-        return self._source("nano", f"{folder.name}, untrained as a character", self._load(nano_base(folder)))
+        source = self._source("nano", f"{folder.name}, untrained as a character", self._load(nano_base(folder)))
+        return replace(source, base=folder.name)
 
     def _open_quotes(self) -> Source:
         if self.corpus is None:

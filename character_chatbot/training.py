@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -32,12 +32,16 @@ SMALLEST_MODEL_WITH_CHECKPOINTING = 1_000_000_000  # parameters; below it activa
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The trained model and what was measured on the way. ``losses``: (step, mean loss in nats per token)."""
+    """The trained model and what was measured on the way.
+
+    ``losses``: (step, mean loss in nats per token). ``base_parameters``: of the base, without the adapter.
+    """
 
     model: PeftModel
     steps: int
     losses: tuple[tuple[int, float], ...]
     resumed_from_step: int
+    base_parameters: int
 
 
 def train_adapter(
@@ -49,6 +53,7 @@ def train_adapter(
     device: Device,
     folder: Path,
     max_steps: int = 0,
+    show: Callable[[int, int, float], None] = lambda step, steps, loss: None,
 ) -> TrainingResult:
     """Train a LoRA adapter on ``examples``; goes on from the newest checkpoint in ``folder``.
 
@@ -60,6 +65,7 @@ def train_adapter(
         device: where the model is.
         folder: for checkpoints.
         max_steps: optimizer steps; 0: as ``settings.epochs`` says.
+        show: called after each step with step, steps and loss (nats per token).
 
     Raises:
         TrainingError: the labels are not what they should be, or the loss is no number any more.
@@ -67,15 +73,17 @@ def train_adapter(
     """
     from transformers import set_seed
 
-    from character_chatbot.progress import StopOnSignal
+    from character_chatbot.progress import StepReport, StopOnSignal
 
     checkpoint = newest_checkpoint(folder)
     settings = replace(settings, sequences_per_batch=choose_batch(settings, device, model.config.vocab_size))
-    arguments = build_arguments(settings, device, folder, max_steps, model.num_parameters())
+    base_parameters = model.num_parameters()  # counted before the adapter adds its own
+    arguments = build_arguments(settings, device, folder, max_steps, base_parameters)
     with StopOnSignal() as stop:
         set_seed(settings.seed)  # the adapter's first weights are drawn when the trainer wraps the model
         lora = build_lora(settings)
         trainer = _build_trainer(model, tokenizer, examples, lora=lora, arguments=arguments, stop=stop)
+        trainer.add_callback(StepReport(show))
         check_labels(tokenizer, cast("Iterable[dict[str, list[int]]]", trainer.train_dataset), examples)
         resumed = _train(trainer, checkpoint)
         if stop.received is not None and trainer.state.global_step < trainer.state.max_steps:
@@ -86,7 +94,7 @@ def train_adapter(
             "the loss is no number any more.",
             remedies=[("Learn more slowly", "training.learning_rate in aws_config.yaml")],
         )
-    return TrainingResult(cast("PeftModel", trainer.model), trainer.state.global_step, losses, resumed)
+    return TrainingResult(cast("PeftModel", trainer.model), trainer.state.global_step, losses, resumed, base_parameters)
 
 
 def _train(trainer: SFTTrainer, checkpoint: Path | None) -> int:

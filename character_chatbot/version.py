@@ -63,14 +63,20 @@ def open_version(folder: Path) -> TrainedVersion:
 
 
 def build_run(
-    dialogues: DialogueSet, family: str, base: Base, settings: dict[str, object], announcements: list[dict[str, str]]
+    dialogues: DialogueSet,
+    family: str,
+    base: Base,
+    settings: dict[str, object],
+    announcements: list[dict[str, str]],
+    *,
+    parameters: int,
 ) -> dict[str, Any]:
-    """What run.json records, but for what is measured."""
+    """What run.json records, but for what is measured. ``parameters``: of the base; a server is chosen by it."""
     return {
         "family": family,
         "title": dialogues.title,
         "characters": list(dialogues.characters),
-        "base": {"kind": base.kind, "name": base.name},
+        "base": {"kind": base.kind, "name": base.name, "parameters": parameters},
         "data_sha256": dialogues.data_hash(),
         "training_dialogues": len(dialogues.training),
         "held_out_dialogues": len(dialogues.held_out),

@@ -459,7 +459,7 @@ def client_for(tmp_path: Path) -> Callable[[Settings], Any]:
 
     async def build(settings: Settings) -> Any:
         service = Service(settings, lambda *_: make_source(EchoEngine()))
-        return gradio_app.build_app(build_page(service, Registry(FolderStore(tmp_path)), "llama"), settings)
+        return gradio_app.build_app(build_page(service, Registry(FolderStore(tmp_path)), "llama"), settings, service)
 
     # Within a loop: without one gradio makes a loop for each lock and never closes it.
     return lambda settings: TestClient(asyncio.run(build(settings)))

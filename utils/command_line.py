@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import logging
 import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +43,15 @@ def build_settings(arguments: argparse.Namespace, program: str, flags: Mapping[s
     secrets = [value.reveal() for _, value in settings.items() if isinstance(value, Secret) and value]
     set_up_logging(settings.paths.logs, program, secrets, arguments.debug)
     return settings
+
+
+def actor() -> str:
+    """Who types, for tags and histories: ``user@host``."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container without a name for its user
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
 
 
 def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:

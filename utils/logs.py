@@ -13,7 +13,10 @@ from pathlib import Path
 
 FILE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 LARGEST_FILE_BYTES, KEPT_FILES = 5_000_000, 3
-QUIET = ("httpx", "httpcore", "urllib3", "botocore", "boto3", "filelock", "matplotlib", "bm25s", "asyncio", "datasets")
+QUIET = (
+    "httpx", "httpcore", "urllib3", "botocore", "boto3", "paramiko", "filelock", "matplotlib", "bm25s", "asyncio",
+    "datasets",
+)  # fmt: skip
 
 
 class SecretFilter(logging.Filter):
