@@ -63,7 +63,7 @@ def build_training_job(
         TRAINING,
         tuple(_no_placeholder(command)),
         inputs=(Link("data", DATA),),
-        outputs=(Link("runs", f"{kept}/runs", MARK), Link("cache", f"{kept}/cache")),
+        outputs=(Link("runs", f"{kept}/runs", MARK), Link("cache", f"{kept}/cache", "config.json")),
         environment=job_environment(settings),
         secrets={"HF_TOKEN": hf_token} if hf_token else {},
         max_hours=max_hours,
