@@ -119,8 +119,3 @@ def from_iso(text: str) -> datetime:
 
 def _plain(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-")
-
-
-def attempt_log_key(log_key: str, attempt: int) -> str:
-    """Where the log of one machine of a run is kept: ``….log`` for the first, ``….2.log`` for the second."""
-    return log_key if attempt <= 1 else f"{log_key.removesuffix('.log')}.{attempt}.log"
