@@ -31,6 +31,7 @@ NAMES = {
     "L-34B43A08": "All Standard Spot Instance Requests",
 }
 GPU_CODES = {"on-demand": GPU_QUOTA, "spot": GPU_SPOT_QUOTA}
+SMALLEST_GPU = "g4dn.xlarge"
 P_CODES = {"on-demand": "L-417A185B", "spot": "L-7212CCBC"}
 STANDARD_CODES = {"on-demand": "L-1216C47A", "spot": "L-34B43A08"}
 
@@ -45,10 +46,24 @@ class Quota:
     name: str
     vcpus: float | None
 
+    def __str__(self) -> str:
+        """``Running On-Demand G and VT instances (L-DB2E81BA): 8 vCPUs``."""
+        allowed = "cannot be read" if self.vcpus is None else f"{self.vcpus:.0f} vCPUs"
+        return f"{self.name} ({self.code}): {allowed}"
+
 
 def gpu_quota(sessions: Sessions, market: str) -> Quota:
     """The quota for G and VT instances (g4dn, g5, g6) of a market, ``on-demand`` or ``spot``."""
     return _quota(sessions, GPU_CODES[market])
+
+
+def tell_gpu_quota(sessions: Sessions, market: str) -> str:
+    """The quota for machines with a GPU as a sentence, with the command that asks for more where it is too small."""
+    quota, needed = gpu_quota(sessions, market), VCPUS[SMALLEST_GPU]
+    if quota.vcpus is None or quota.vcpus >= needed:
+        return f"{quota}."
+    command = _request_command(quota.code, needed, sessions.settings.region)
+    return f"{quota}; {SMALLEST_GPU} takes {needed}.\n  Ask for more:  {command}"
 
 
 def quota_code(instance_type: str, market: str) -> str:
@@ -113,16 +128,20 @@ def _read(sessions: Sessions, code: str) -> float:
         return float(reply["Quota"]["Value"])
 
 
+def _request_command(code: str, vcpus: int, region: str) -> str:
+    words = "aws service-quotas request-service-quota-increase --service-code ec2"
+    return f"{words} --quota-code {code} --desired-value {vcpus} --region {region}"
+
+
 def _too_small(sessions: Sessions, quota: Quota, instance_type: str, needed: int, market: str) -> QuotaError:
     region = sessions.settings.region
     other = "without --spot" if market == "spot" else "--spot"
-    words = "aws service-quotas request-service-quota-increase --service-code ec2"
     return QuotaError(
         f"{instance_type} takes {needed} vCPUs, and the account may run {quota.vcpus:.0f} as {market} in {region}"
         f" ({quota.name}).",
         instead="AWS answers a request for more within hours or days.",
         remedies=[
-            ("Ask for more", f"{words} --quota-code {quota.code} --desired-value {needed} --region {region}"),
+            ("Ask for more", _request_command(quota.code, needed, region)),
             ("Other quota", other),
             ("Other region", "--region us-west-2"),
         ],

@@ -26,6 +26,7 @@ from utils.stores import FolderStore, OnBytes, Store
 SWAP_ATTEMPTS = 5  # while S3 answers that another write of the same object is under way
 CONNECT_TIMEOUT_SECONDS = 10.0
 READ_TIMEOUT_SECONDS = 60.0
+SET_UP = ("Make that of deploy_aws.py", "python deploy_aws.py init")
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 NO_OBJECT = {"NoSuchKey", "404", "NotFound"}
@@ -215,7 +216,7 @@ class S3Store:
         if code == "NoSuchBucket":
             return StoreError(
                 f"there is no bucket {self.bucket}.",
-                remedies=[("See yours", "aws s3 ls"), ("Make it", f"aws s3 mb s3://{self.bucket}")],
+                remedies=[("See yours", "aws s3 ls"), ("Make it", f"aws s3 mb s3://{self.bucket}"), SET_UP],
             )
         if code in DENIED:
             return StoreError(

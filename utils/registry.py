@@ -133,6 +133,11 @@ class Registry(RegistryReader):
             family, lambda present: self._before(family, present), event="rollback", actor=actor, reason=reason
         )
 
+    def previous(self, family: str) -> str:
+        """The version that a rollback would make the latest. Raises RegistryError: there was none before."""
+        present = self.latest(family)
+        return self._before(family, present.version if present else None)
+
     def unfinished(self, older_than_seconds: float = 86_400.0) -> builtins.list[Unfinished]:
         """Versions that were begun so long ago and have no manifest. Raises StoreError."""
         sizes: dict[tuple[str, str], int] = {}

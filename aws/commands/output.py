@@ -1,0 +1,43 @@
+"""What all commands have in common: the cloud that speaks at the terminal, JSON on standard output, exit code 3."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, TextIO
+
+from config import Settings
+from utils.terminal import Terminal
+
+if TYPE_CHECKING:
+    from aws.cloud import Cloud
+
+PROGRAM = "deploy_aws"
+OVERDUE = 3  # something billable lives past its deadline
+
+
+def open_cloud_at(settings: Settings, terminal: Terminal) -> Cloud:
+    """The cloud, whose stages are shown at the terminal. Raises CloudError: there are no usable credentials."""
+    from aws.cloud import open_cloud
+
+    return replace(open_cloud(settings), say=terminal.say)
+
+
+def print_json(content: object, *, one_line: bool = False) -> None:
+    print(json.dumps(content, indent=None if one_line else 2, ensure_ascii=False, default=str), flush=True)
+
+
+class LogStream:
+    """Bytes of a log as text; pieces may be cut anywhere, also within a character."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._decoder = stream, codecs.getincrementaldecoder("utf-8")("replace")
+        self.at_line_start = True
+
+    def write(self, content: bytes) -> None:
+        text = self._decoder.decode(content)
+        if text:
+            self._stream.write(text)
+            self._stream.flush()
+            self.at_line_start = text.endswith(("\n", "\r"))

@@ -1,0 +1,53 @@
+"""models: the versions in the bucket, and on their way to a folder and back."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+from aws.commands.output import PROGRAM, open_cloud_at, print_json
+from config import Settings
+from utils.command_line import DONE, actor
+from utils.registry_command import check_model_arguments, run_model_action
+from utils.terminal import Terminal
+
+
+def run_models(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+    check_model_arguments(arguments)
+    if arguments.action in ("pull", "push"):
+        return _copy_version(arguments, settings, terminal)
+    registry = open_cloud_at(settings, terminal).registry
+    if arguments.dry_run and arguments.action in ("promote", "rollback"):
+        now = registry.resolve(arguments.family).version
+        print(f"latest of {arguments.family} is {now}; nothing was moved.")
+        return DONE
+    return run_model_action(arguments, registry, actor(), PROGRAM)
+
+
+def _copy_version(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+    from tqdm import tqdm
+
+    from aws.storage import open_registry
+    from aws.transfer import copy_version
+
+    cloud, here = open_cloud_at(settings, terminal), open_registry(settings)
+    source, target = (cloud.registry, here) if arguments.action == "pull" else (here, cloud.registry)
+    if arguments.dry_run:
+        found = source.resolve(arguments.family, arguments.version)
+        size = f"{found.size_bytes / 1e6:.1f} MB"
+        print(f"{found.family} {found.version}, {size}: {source.store.url} -> {target.store.url}")
+        return DONE
+    with tqdm(unit="B", unit_scale=True, desc=arguments.action, disable=None) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        moved = copy_version(
+            source, target, arguments.family, arguments.version, actor=actor(), reason=arguments.reason, progress=show
+        )
+    if arguments.json:
+        print_json(asdict(moved))
+    else:
+        print(moved)
+    return DONE
