@@ -21,8 +21,9 @@ from aws.hold import held
 from aws.journal import OPEN, Record, fingerprint
 from aws.launch import Launch, Machine, find_instance
 from aws.places import Job
+from aws.pricing import ADDRESS_USD_PER_HOUR
 from aws.serving import Choice, Need, build_serving_job, choose_machine, version_need, wait_for_page
-from aws.train import Watcher
+from aws.train import Watcher, renew
 from config import PROJECT_FOLDER, Secret
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HOURS_A_MONTH = 730
+EVERYBODY = ("0.0.0.0/0",)
 PAGE_TIMEOUT_SECONDS = 1200.0  # installation, then the model's download and start
 
 
@@ -59,15 +61,28 @@ class DeployPlan:
     before: tuple[Record, ...]
     found: Record | None = None
 
+    max_hours: float = 0.0
+    domain: str = ""
+
     def lines(self) -> list[str]:
         """The plan as sentences."""
         until = f"{self.price.usd_per_hour * HOURS_A_MONTH:.0f} USD a month until it is ended"
+        if self.max_hours:
+            most = self.price.usd_per_hour * self.max_hours
+            until = f"ends after {self.max_hours:g} h: {most:.2f} USD at most"
         lines = [
             f"Serve {self.need.reason}",
             f"{self.choice.type.name}: {self.choice.reason}",
             f"{self.price.usd_per_hour:.4f} USD an hour ({self.price.source}), {until}",
             f"Open to {', '.join(self.open_to)}",
         ]
+        if self.domain:
+            lines.append(
+                f"Caddy with TLS for {self.domain} in front, on an address that stays and costs "
+                f"{ADDRESS_USD_PER_HOUR:g} USD an hour also when nothing runs behind it"
+            )
+        if self.found:
+            lines.append(f"Goes on with {self.found.run}, begun {self.found.created}")
         if self.before:
             lines.append(f"Replaces {', '.join(each.run for each in self.before)} once it answers")
         return lines
@@ -75,12 +90,13 @@ class DeployPlan:
 
 @dataclass(frozen=True)
 class Deployed:
-    """A page that has answered."""
+    """A page that has answered. ``address``: to which the record of its domain must lead; empty without a domain."""
 
     record: Record
     url: str
     seconds: float
     replaced: tuple[str, ...]
+    address: str = ""
 
 
 def plan_deployment(cloud: Cloud, order: DeployOrder) -> DeployPlan:
@@ -88,11 +104,14 @@ def plan_deployment(cloud: Cloud, order: DeployOrder) -> DeployPlan:
 
     Raises:
         SuiteError: the model does not fit; no such version.
+        UsageError: no certificate can be had for the domain.
         CloudError: the launch would be refused.
     """
-    from aws.setup import addresses_to_open
+    from aws.caddy import check_domain
 
     aws = cloud.settings.aws
+    if order.domain:
+        check_domain(order.domain)
     need = version_need(cloud.registry, order.family, order.version, cloud.settings.families)
     choice = choose_machine(need, order.instance_type or aws.serving.instance_type)
     machine = Machine((choice.type.name,), aws.serving.volume_gb, image=aws.serving.image, confirm=True)
@@ -103,8 +122,21 @@ def plan_deployment(cloud: Cloud, order: DeployOrder) -> DeployPlan:
     served = tuple(each for each in cloud.journal.open() if each.purpose == SERVING)
     found = next((each for each in served if each.request == wanted and not each.outcome), None)
     before = tuple(each for each in served if each is not found)
-    open_to = tuple(order.open_to) or tuple(addresses_to_open(aws))
-    return DeployPlan(need, choice, machine, price, open_to, before, found)
+    open_to = _open_to(cloud, order)
+    return DeployPlan(need, choice, machine, price, open_to, before, found, order.max_hours, order.domain)
+
+
+def _open_to(cloud: Cloud, order: DeployOrder) -> tuple[str, ...]:
+    """Who may connect. With a domain everybody, unless somebody is named: the certificate's issuer comes from anywhere.
+
+    Raises ConfigError: that is no block of addresses.
+    """
+    from aws.setup import addresses_to_open
+    from aws.setup_network import blocks
+
+    if order.open_to or order.domain:
+        return blocks(order.open_to or EVERYBODY)
+    return addresses_to_open(cloud.settings.aws)
 
 
 def deploy(cloud: Cloud, order: DeployOrder, plan: DeployPlan, password: Secret, watcher: Watcher) -> Deployed:
@@ -114,11 +146,9 @@ def deploy(cloud: Cloud, order: DeployOrder, plan: DeployPlan, password: Secret,
     """
     from aws.setup import open_ports
 
-    if order.domain:  # Caddy's; the certificate's issuer comes from anywhere
-        open_ports(cloud.sessions, cloud.names, SERVING, (80, 443), order.open_to or ("0.0.0.0/0",))
-    else:
-        open_ports(cloud.sessions, cloud.names, SERVING, (cloud.settings.aws.serving.port,), plan.open_to)
-    record = plan.found or _begin(cloud, order, plan)
+    ports = (80, 443) if order.domain else (cloud.settings.aws.serving.port,)
+    open_ports(cloud.sessions, cloud.names, SERVING, ports, plan.open_to)
+    record = _go_on(cloud, order, plan.found) if plan.found else _begin(cloud, order)
     place = EC2Place(cloud, plan.machine)
     with held(cloud, record.run), contextlib.closing(place):
         return _Deployment(cloud, order, place, record, password, watcher).run(plan.before)
@@ -133,6 +163,7 @@ class _Deployment:
     password: Secret
     watcher: Watcher
     offset: int = 0  # of the log that has been passed on
+    address: str = ""  # of the domain
 
     def run(self, before: Sequence[Record]) -> Deployed:
         healthy = False
@@ -152,7 +183,7 @@ class _Deployment:
             self.cloud.say("replacing", f"ending {each.run}")
             self.place.terminate(each.run)
         record = self.cloud.journal.read(self.record.run)
-        return Deployed(record, url, seconds, tuple(each.run for each in before))
+        return Deployed(record, url, seconds, tuple(each.run for each in before), self.address)
 
     def _wait(self, instance: Instance) -> float:
         """Until the page lets us in; the log of the machine is passed on meanwhile. Seconds that the answer took."""
@@ -201,8 +232,9 @@ class _Deployment:
 
         for command in caddy_commands(self.order.domain, self.cloud.settings.aws.serving.port):
             self.place.run(self.record.run, command, timeout_seconds=300)
-        address = give_address(self.cloud, self.order.domain, instance.id)
-        self.cloud.say("domain", f"{self.order.domain} must have an A record for {address}; Caddy then fetches its own")
+        self.address = give_address(self.cloud, self.order.domain, instance.id)
+        told = f"{self.order.domain} must have an A record for {self.address}; Caddy then fetches the certificate"
+        self.cloud.say("domain", told)
         return f"https://{self.order.domain}"
 
     def _keep(self, url: str) -> None:
@@ -211,9 +243,11 @@ class _Deployment:
 
         if not self.record.deadline:
             remove_kill(self.cloud.sessions, self.cloud.names, self.record.run)
-        schedule = self.record.schedule if self.record.deadline else ""
         outcome = {"url": url, "domain": self.order.domain, "at": to_iso(self.cloud.now())}
-        self.cloud.journal.change(self.record.run, lambda each: replace(each, outcome=outcome, schedule=schedule))
+        self.cloud.journal.change(
+            self.record.run,
+            lambda each: replace(each, outcome=outcome, schedule=each.schedule if each.deadline else ""),
+        )
 
     def _instance(self) -> Instance:
         found = find_instance(self.cloud, self.cloud.journal.read(self.record.run))
@@ -241,7 +275,12 @@ def serving_password(cloud: Cloud) -> tuple[Secret, bool]:
     return made, True
 
 
-def _begin(cloud: Cloud, order: DeployOrder, plan: DeployPlan) -> Record:
+def _go_on(cloud: Cloud, order: DeployOrder, record: Record) -> Record:
+    """A deployment that was begun and has no machine any more gets a new deadline with its next one."""
+    return renew(cloud, record, order.max_hours) if order.max_hours else record
+
+
+def _begin(cloud: Cloud, order: DeployOrder) -> Record:
     """A new run, written down before anything is made for it."""
     run = new_run("app", cloud.now())
     job = build_serving_job(

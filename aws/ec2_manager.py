@@ -101,7 +101,9 @@ class EC2Manager:
         parameters = launch_parameters(request, candidate, launch_token(request.run, 0, candidate))
         try:
             with aws_errors(f"launch {candidate.type} in {self.region}"):
-                self._client.run_instances(**parameters, DryRun=True)
+                self._launcher.run_instances(**parameters, DryRun=True)
+        except (CapacityError, ReplyLost, ThrottleError) as error:  # nothing about permission: the launch will tell
+            log.debug("the dry run says nothing: %s", error.what)
         except CloudError as error:
             if error.code != "DryRunOperation":  # the request would have worked
                 raise
@@ -248,6 +250,11 @@ class EC2Manager:
         )
 
     @property
+    def _launcher(self) -> Any:
+        """No capacity is a 500 to botocore, which would repeat the call for each zone: this client sends it once."""
+        return self._sessions.client("ec2", self.region, single_try=True)
+
+    @property
     def _client(self) -> Any:
         return self._sessions.client("ec2", self.region)
 
@@ -259,11 +266,9 @@ class EC2Manager:
                         yield from_description(self.region, each)
 
     def _launch(self, parameters: dict[str, Any], candidate: Candidate) -> Instance:
-        # No capacity is a 500 to botocore, which would repeat the call for each zone: this client sends it once.
-        client = self._sessions.client("ec2", self.region, single_try=True)
         quota = quota_code(candidate.type, candidate.market)
         with aws_errors(f"launch {candidate.type} ({candidate.market}) in {candidate.zone}", quota=quota):
-            reply = client.run_instances(**parameters)
+            reply = self._launcher.run_instances(**parameters)
         return from_description(self.region, reply["Instances"][0])
 
     def _launched(self, run: str, token: str) -> Instance | None:

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from aws.cloud import Cloud
 from aws.config import RESULTS, from_iso, to_iso
-from aws.errors import CapacityError, NotFound, PlaceError, RemoteError, SshError
+from aws.errors import CapacityError, CloudError, NotFound, PlaceError, RemoteError, SshError
 from aws.journal import ENDED, Attempt, Record
 from aws.launch import Launch, Machine
-from aws.places import CONNECTING, ENDS, GONE, STARTING, WAITING, Job, LogPiece, Outcome, PlaceStatus
+from aws.places import CONNECTING, ENDS, GONE, INTERRUPTED, STARTING, WAITING, Job, LogPiece, Outcome, PlaceStatus
 
 if TYPE_CHECKING:
     from aws.ec2_manager import Instance, Termination
@@ -35,6 +35,7 @@ PIECE_BYTES = 262_144  # of a log, at once
 TAKEN_BACK = 3  # so many new machines may be taken back by AWS before that is an error
 UNSEEN_PAUSES = (2.0, 3.0, 5.0)
 FRESH = timedelta(minutes=2)
+ENDED_BY_CALL = "Client.UserInitiatedShutdown"  # EC2's reason for a state: TerminateInstances was called
 
 
 @dataclass
@@ -61,6 +62,8 @@ class EC2Place:
         if self.machine is None:
             raise PlaceError(f"no machine is chosen for {job.name}.")
         self._forget(job.name)
+        if self._was_interrupted(job.name):
+            self.end_attempt(job.name)
         instance = self._running(job, self.machine)
         if self.cloud.journal.read(job.name).attempts[-1].handed_over:
             self.cloud.say(CONNECTING, f"{job.name} works on {instance.id} on its own")
@@ -80,6 +83,12 @@ class EC2Place:
                 self.end_attempt(job.name)
         raise PlaceError(f"{job.name} got no machine.")
 
+    def _was_interrupted(self, name: str) -> bool:
+        attempt = self.cloud.journal.read(name).attempt
+        if attempt is None or not attempt.handed_over or attempt.ended_at:
+            return False
+        return self.status(name).stage in (INTERRUPTED, GONE)
+
     def confirm(self, name: str) -> None:
         """The machine is wanted: it no longer ends itself at the end of its set-up time. Raises SshError."""
         from aws.handover import confirm_machine
@@ -94,8 +103,11 @@ class EC2Place:
 
     def status(self, name: str) -> PlaceStatus:
         """Where the job stands: from the machine, or from the bucket when it does not answer."""
-        attempt = self._record(name).attempt
+        record = self._record(name)
+        attempt = record.attempt
         if attempt is None or not attempt.handed_over:
+            if record.state == ENDED:
+                return PlaceStatus(name, record.stage or GONE, message="it ended before it had its work")
             return PlaceStatus(name, WAITING if attempt is None else STARTING)
         end, state = self._look(name, attempt)
         progress = state.get("progress") or {}
@@ -131,9 +143,17 @@ class EC2Place:
             )
         attempt = self._record(name).attempt
         end = self._look(name, attempt)[0] if attempt else {}
-        return Outcome(
-            name, status.stage, end.get("exit_status"), end.get("output") or {}, str(end.get("failing_line") or "")
-        )
+        line = str(end.get("failing_line") or status.message)
+        return Outcome(name, status.stage, end.get("exit_status"), end.get("output") or {}, line)
+
+    def was_ended_by_call(self, name: str) -> bool:
+        """Whether somebody has ended the machine of the last attempt, rather than AWS or the machine itself."""
+        attempt = self._record(name).attempt
+        try:
+            found = self.cloud.manager(attempt.region).describe(attempt.instance) if attempt else None
+        except NotFound:
+            return False
+        return found is not None and found.reason.startswith(ENDED_BY_CALL)
 
     def _look(self, name: str, attempt: Attempt) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """Exit and state of a job, empty where there is none yet."""
@@ -235,12 +255,16 @@ class EC2Place:
     def _address(self, name: str) -> Address:
         from aws.handover import address_of
 
-        if name not in self._addresses:
-            attempt = self._record(name).attempt
+        attempt = self._record(name).attempt
+        try:
             instance = self._describe(attempt) if attempt else None
-            if not attempt or not instance or not instance.address or not attempt.host_keys:
-                raise SshError(f"{name} has no machine that could be asked.")
-            self._addresses[name] = address_of(self.cloud, instance, attempt)
+        except CloudError:
+            if name not in self._addresses:
+                raise
+            return self._addresses[name]  # credentials have expired: the machine itself still answers
+        if not attempt or not instance or not instance.address or not attempt.host_keys:
+            raise SshError(f"{name} has no machine that could be asked.")
+        self._addresses[name] = address_of(self.cloud, instance, attempt)
         return self._addresses[name]
 
     def _describe(self, attempt: Attempt) -> Instance | None:
@@ -265,9 +289,9 @@ class EC2Place:
     def _forget(self, name: str) -> None:
         self._close(name)
         self._records.pop(name, None)
+        self._addresses.pop(name, None)
 
     def _close(self, name: str) -> None:
-        self._addresses.pop(name, None)
         line = self._lines.pop(name, None)
         if line:
             line.close()

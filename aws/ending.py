@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -11,12 +12,15 @@ from aws.cloud import Cloud
 from aws.config import RUN_NAME
 from aws.ec2_manager import find_everywhere
 from aws.ec2_orchestrator import settle
+from aws.errors import CloudError
 from aws.follow import format_duration
 from aws.journal import OPEN
-from utils.errors import StoreError, UsageError
+from utils.errors import StoreError, SuiteError, UsageError
 
 if TYPE_CHECKING:
     from aws.ec2_manager import Instance
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,13 @@ class Chosen:
             f"{each.id}  {each.purpose} {each.run or '(no run)'}  {each.type} {each.market} in {each.zone}, "
             f"{each.state}, {format_duration((now - each.launched_at).total_seconds())} old"
             for each in self.instances
-        ]
+        ] + [f"{run}  no machine runs for it: only its books are closed" for run in self.idle]
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Open runs that have no machine."""
+        working = {each.run for each in self.instances}
+        return tuple(run for run in self.runs if run not in working)
 
 
 @dataclass(frozen=True)
@@ -48,11 +58,11 @@ class Ended:
     id: str
     proof: bool
     problem: str
-    cost_usd: float
+    cost_usd: float | None  # None: nobody knows the price
     hours: float
 
     def __str__(self) -> str:
-        cost = f"{self.hours:.2f} h, {self.cost_usd:.2f} USD"
+        cost = f"{self.hours:.2f} h, " + ("price unknown" if self.cost_usd is None else f"{self.cost_usd:.2f} USD")
         if self.proof:
             return f"{self.id}  terminated, volumes gone; {cost}"
         return f"{self.id}  NOT proven to be gone: {self.problem}; {cost} so far"
@@ -78,23 +88,38 @@ def choose_instances(cloud: Cloud, ids: Sequence[str], run: str, everything: boo
 
 
 def terminate_instances(cloud: Cloud, chosen: Chosen) -> list[Ended]:
-    """End them, region by region, and close the books of their runs. Raises CloudError: AWS cannot be asked."""
-    ended = []
+    """End them, region by region, and close the books of their runs; what fails in one region spares no other."""
+    ended: list[Ended] = []
     for region in sorted({each.region for each in chosen.instances}):
         here = {each.id: each for each in chosen.instances if each.region == region}
-        for result in cloud.manager(region).terminate(list(here)):
-            ended.append(_price(cloud, here[result.instance_id], result.proof, result.problem))
+        try:
+            results = cloud.manager(region).terminate(list(here))
+        except CloudError as error:
+            ended += [_price(cloud, each, False, error.what) for each in here.values()]
+            continue
+        ended += [_price(cloud, here[each.instance_id], each.proof, each.problem) for each in results]
     unproven = {each.id for each in ended if not each.proof}
     left = {each.run for each in chosen.instances if each.id in unproven}
     for run in chosen.runs:
         if run not in left and _is_open(cloud, run):
-            settle(cloud, cloud.journal.read(run))
+            _close_books(cloud, run)
     return ended
+
+
+def _close_books(cloud: Cloud, run: str) -> None:
+    """What cannot be written now is written by the next status; the machine is gone all the same."""
+    try:
+        settle(cloud, cloud.journal.read(run))
+    except SuiteError as error:
+        logger.warning("the books of %s could not be closed: %s", run, error.what)
 
 
 def _price(cloud: Cloud, instance: Instance, proof: bool, problem: str) -> Ended:
     hours = max(0.0, (cloud.now() - instance.launched_at).total_seconds() / 3600)
-    price = cloud.prices.hour(instance.type, instance.region, instance.market, instance.volume_gb).usd_per_hour
+    try:
+        price = cloud.prices.hour(instance.type, instance.region, instance.market, instance.volume_gb).usd_per_hour
+    except CloudError:
+        return Ended(instance.id, proof, problem, None, round(hours, 3))
     return Ended(instance.id, proof, problem, round(hours * price, 4), round(hours, 3))
 
 

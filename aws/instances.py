@@ -121,6 +121,7 @@ def launch_parameters(request: LaunchRequest, candidate: Candidate, token: str) 
         "InstanceInitiatedShutdownBehavior": "terminate" if request.ends_with_shutdown else "stop",
         # Hop limit 1: what runs in a container on the instance cannot reach the role's credentials.
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
+        "Placement": {"AvailabilityZone": candidate.zone},
         "NetworkInterfaces": [_interface(request, candidate)],
         "BlockDeviceMappings": [{"DeviceName": request.image.root_device, "Ebs": _root_disk(request)}],
         "TagSpecifications": _tag_specifications(request, candidate),

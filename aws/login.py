@@ -31,6 +31,13 @@ def build_login(cloud: Cloud, wanted: str) -> Iterator[list[str]]:
     if shutil.which("ssh") is None:
         raise PlaceError("there is no ssh on this machine.", remedies=[("Install it", "apt install openssh-client")])
     instance = _instance(cloud, wanted)
+    key_file = cloud.settings.aws.key_file.expanduser()
+    if not key_file.is_file():
+        raise PlaceError(
+            f"the private key {key_file} is not on this machine.",
+            instead=f"Only {instance.by or 'the machine that launched it'} has the key of {instance.id}.",
+            remedies=[("Look without it", f"python deploy_aws.py logs {instance.run or 'RUN'}")],
+        )
     address = address_of(cloud, instance, _attempt(cloud, instance))
     with tempfile.TemporaryDirectory() as folder:
         known = Path(folder) / "known_hosts"
@@ -44,18 +51,17 @@ def build_login(cloud: Cloud, wanted: str) -> Iterator[list[str]]:
             "ServerAliveInterval": "10",
         }
         words = [part for key, value in options.items() for part in ("-o", f"{key}={value}")]
-        key_file = str(address.key_file)
-        yield ["ssh", *words, "-i", key_file, "-p", str(address.port), f"{address.user}@{address.host}"]
+        yield ["ssh", *words, "-i", str(key_file), "-p", str(address.port), f"{address.user}@{address.host}"]
 
 
 def _instance(cloud: Cloud, wanted: str) -> Instance:
     found, _ = find_everywhere(cloud.sessions)
     live = [each for each in found if each.state == "running" and wanted in (each.id, each.run)]
     if not live:
-        running = ", ".join(each.id for each in found if each.state == "running") or "none"
+        running = ", ".join(each.id for each in found if each.state == "running")
         raise PlaceError(
             f"no running machine is called '{wanted}'.",
-            instead=f"There are: {running}.",
+            instead=f"There are: {running}." if running else "None runs.",
             remedies=[("See them", "python deploy_aws.py list-instances")],
         )
     return max(live, key=lambda each: each.launched_at)

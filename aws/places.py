@@ -112,7 +112,7 @@ class Outcome:
 
 
 class Place(Protocol):
-    """Where a job runs. Names are those of jobs; ``PlaceError`` for one that was never launched here."""
+    """Where a job runs. Names are those of jobs; ``PlaceError`` or ``UsageError`` for one that was never launched."""
 
     def launch(self, job: Job) -> None:
         """Start a job, or go on with one of the same name that was started; returns once it works on its own."""

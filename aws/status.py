@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aws.cloud import Cloud
 from aws.config import SERVING, from_iso, to_iso
 from aws.ec2_orchestrator import EC2Place, saved, settle
+from aws.errors import CloudError
 from aws.follow import describe_progress, format_duration
 from aws.journal import Record
 from utils.errors import StoreError, SuiteError
@@ -78,7 +79,7 @@ def render_report(report: Report, red: Callable[[str], str] = str) -> str:
 def _describe(cloud: Cloud, instance: Instance, record: Record | None, place: EC2Place | None) -> dict[str, Any]:
     now = cloud.now()
     attempt = next((each for each in record.attempts if each.instance == instance.id), None) if record else None
-    price = attempt.price_usd_per_hour if attempt else _price(cloud, instance)
+    price = (attempt.price_usd_per_hour if attempt else 0.0) or _price(cloud, instance)
     hours = max(0.0, (now - instance.launched_at).total_seconds() / 3600)
     state = _state(cloud, instance, record, place)
     return {
@@ -97,13 +98,19 @@ def _describe(cloud: Cloud, instance: Instance, record: Record | None, place: EC
         "deadline": to_iso(instance.deadline) if instance.deadline else "",
         "overdue": instance.is_overdue(now),
         "price_usd_per_hour": price,
-        "cost_usd": round(hours * price, 4),
+        "cost_usd": None if price is None else round(hours * price, 4),
         "stage": str(state.get("stage") or "starting"),
         "progress": state.get("progress") or {},
-        "message": str(state.get("message") or ""),
+        "message": _message(state, record),
         "url": str(record.outcome.get("url", "")) if record and instance.purpose == SERVING else "",
         "health": "",
     }
+
+
+def _message(state: Mapping[str, Any], record: Record | None) -> str:
+    """What the machine says of itself; that it runs its command is not worth a line of its own."""
+    message = str(state.get("message") or "")
+    return "" if record and message == " ".join(record.job.get("command", ())) else message
 
 
 def _state(cloud: Cloud, instance: Instance, record: Record | None, place: EC2Place | None) -> Mapping[str, Any]:
@@ -120,8 +127,12 @@ def _state(cloud: Cloud, instance: Instance, record: Record | None, place: EC2Pl
     return {**state, "stage": end["stage"], "message": end.get("failing_line", "")} if end else state
 
 
-def _price(cloud: Cloud, instance: Instance) -> float:
-    return cloud.prices.hour(instance.type, instance.region, instance.market, instance.volume_gb).usd_per_hour
+def _price(cloud: Cloud, instance: Instance) -> float | None:
+    """US dollars an hour; None: nobody knows."""
+    try:
+        return cloud.prices.hour(instance.type, instance.region, instance.market, instance.volume_gb).usd_per_hour
+    except CloudError:
+        return None
 
 
 def _open_records(cloud: Cloud) -> tuple[dict[str, Record], str]:
@@ -134,9 +145,14 @@ def _open_records(cloud: Cloud) -> tuple[dict[str, Record], str]:
 
 def _describe_open(cloud: Cloud, record: Record) -> dict[str, Any]:
     """A run without a machine: if it has come to its end, its books are closed now."""
-    end = saved(cloud, record.attempt, record.run, "exit")
-    if record.attempt and record.attempt.handed_over and end.get("stage") in ("done", "failed"):
-        record = settle(cloud, record)
+    problem = ""
+    end: Mapping[str, Any] = {}
+    try:
+        end = saved(cloud, record.attempt, record.run, "exit")
+        if record.attempt and record.attempt.handed_over and end.get("stage") in ("done", "failed"):
+            record = settle(cloud, record)
+    except SuiteError as error:
+        problem = error.what
     return {
         "run": record.run,
         "purpose": record.purpose,
@@ -144,7 +160,7 @@ def _describe_open(cloud: Cloud, record: Record) -> dict[str, Any]:
         "created": record.created,
         "deadline": record.deadline,
         "stage": str(end.get("stage") or "no machine"),
-        "message": str(end.get("failing_line") or ""),
+        "message": str(end.get("failing_line") or problem),
         "cost_usd": round(record.cost_usd, 4),
         "version": str((end.get("output") or {}).get("version", "")),
         "settled": record.state != "open",
@@ -189,11 +205,16 @@ def _render_instance(row: Mapping[str, Any], at: str, red: Callable[[str], str])
     head = (
         f"{row['id']}  {row['purpose']}  {row['run'] or '(no run)'}  {row['state']}, {row['stage']}\n"
         f"  {row['type']} {row['market']} in {row['zone']}  {row['address'] or 'no address'}  "
-        f"{format_duration(row['age_seconds'])} old, {row['cost_usd']:.2f} USD so far "
-        f"({row['price_usd_per_hour']:.4f} an hour), by {row['by'] or 'nobody known'}"
+        f"{format_duration(row['age_seconds'])} old, {_render_cost(row)}, by {row['by'] or 'nobody known'}"
     )
     lines = [head, f"  {_render_deadline(row, now, red)}", *_render_job(row)]
     return "\n".join(line for line in lines if line.strip())
+
+
+def _render_cost(row: Mapping[str, Any]) -> str:
+    if row["cost_usd"] is None:
+        return "price unknown"
+    return f"{row['cost_usd']:.2f} USD so far ({row['price_usd_per_hour']:.4f} an hour)"
 
 
 def _render_deadline(row: Mapping[str, Any], now: datetime, red: Callable[[str], str]) -> str:
@@ -239,8 +260,8 @@ def _render_versions(versions: list[dict[str, Any]] | str) -> str:
         return f"Versions: {versions}"
     if not versions:
         return "No versions in the registry."
-    return "\n".join(
-        f"{each['family']:<6} {each['version']}" + ("  latest" if each["is_latest"] else "") for each in versions
+    return "Versions in the registry:\n" + "\n".join(
+        f"  {each['family']:<6} {each['version']}" + ("  latest" if each["is_latest"] else "") for each in versions
     )
 
 

@@ -169,11 +169,11 @@ class _Training:
             if detached:
                 return TrainingResult(self._read(), None, detached=True)
             outcome = self.place.collect(self.run_name)
-            if outcome.stage not in (INTERRUPTED, GONE) or not left or not self._time_left():
+            if not left or not self._goes_on(outcome):
                 break
             self.cloud.say("again", f"{outcome.failing_line or outcome.stage}: a new machine goes on, {left} left")
             self.place.end_attempt(self.run_name)
-            self.offset = self.place.saved_log_bytes(self.run_name)
+            self.offset = min(self.offset, self.place.saved_log_bytes(self.run_name))
         return self._end(outcome)
 
     def _work(self, job: Job) -> bool:
@@ -187,7 +187,7 @@ class _Training:
                 follow(
                     self.place,
                     self.run_name,
-                    write=self.watcher.write,
+                    write=self._hear,
                     show=self.watcher.show,
                     sleep=self.cloud.sleep,
                     offset=self.offset,
@@ -201,6 +201,16 @@ class _Training:
                     self.place.terminate(self.run_name)
                     self.ended = True
                     raise
+
+    def _hear(self, content: bytes) -> None:
+        self.watcher.write(content)
+        self.offset += len(content)
+
+    def _goes_on(self, outcome: Outcome) -> bool:
+        """Whether another machine is to go on: not where a person has ended this one."""
+        if outcome.stage not in (INTERRUPTED, GONE) or not self._time_left():
+            return False
+        return self._read().state == OPEN and not self.place.was_ended_by_call(self.run_name)
 
     def _end(self, outcome: Outcome) -> TrainingResult:
         kept = outcome.stage == FAILED and self.order.keep_on_failure

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from aws.commands.output import open_cloud_at, print_json
 from aws.commands.watcher import TerminalWatcher
 from config import Settings
 from utils.command_line import DONE, FAILED
 from utils.terminal import Terminal
+
+if TYPE_CHECKING:
+    from aws.deploy import Deployed
 
 
 def run_deploy(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
@@ -30,17 +34,29 @@ def run_deploy(arguments: argparse.Namespace, settings: Settings, terminal: Term
         print_json({"dry_run": True, "plan": plan.lines()}) if arguments.json else print("Nothing was made.")
         return DONE
     if not terminal.confirm("Launch it?"):
-        print("Nothing was made.")
+        terminal.line("Nothing was made.")
         return FAILED
     password, made = serving_password(cloud)
     watcher = TerminalWatcher(terminal, "the page", plan.price.usd_per_hour)
     done = deploy(cloud, order, plan, password, watcher)
     terminal.clear()
-    see = "aws ssm get-parameter --with-decryption --query Parameter.Value --output text --name"
     if arguments.json:
-        print_json({"run": done.record.run, "url": done.url, "user": settings.app.user, "replaced": done.replaced})
+        about = {"user": settings.app.user, "password_made": made, "replaced": done.replaced}
+        print_json({"run": done.record.run, "url": done.url, "address": done.address, **about})
     else:
-        print(f"The page answers at {done.url}, as {settings.app.user} with the password.")
-        print(f"  {'A password was made. ' if made else ''}See it:  {see} {cloud.names.app_password}")
-        print(f"  End it:  python deploy_aws.py terminate --run {done.record.run}")
+        _tell(settings, cloud.names.app_password, done, made)
     return DONE
+
+
+def _tell(settings: Settings, password_name: str, done: Deployed, made: bool) -> None:
+    """Where the page is and how to get in; the password itself is shown to whoever may read the parameter."""
+    aws = settings.aws
+    profile = f" --profile {aws.profile}" if aws.profile else ""
+    see = f"aws ssm get-parameter --with-decryption --query Parameter.Value --output text --region {aws.region}"
+    if done.address:
+        print(f"The page is ready. It answers at {done.url} once that name has an A record for {done.address}.")
+    else:
+        print(f"The page answers at {done.url}.")
+    print(f"  Log in:        as {settings.app.user}, with the password{' that was made for it' if made else ''}")
+    print(f"  The password:  {see}{profile} --name {password_name}")
+    print(f"  End it:        python deploy_aws.py terminate --run {done.record.run}")

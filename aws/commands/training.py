@@ -10,6 +10,7 @@ from aws.commands.output import open_cloud_at, print_json
 from aws.commands.watcher import TerminalWatcher
 from config import Settings
 from utils.command_line import DONE, FAILED
+from utils.errors import UsageError
 from utils.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 def run_train(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     from aws.train import TrainingOrder, plan_training, run_training
 
+    if arguments.or_on_demand and not arguments.spot:
+        raise UsageError("--or-on-demand goes with --spot; without both it is on-demand.")
     cloud = open_cloud_at(settings, terminal)
     order = TrainingOrder(
         arguments.family,
@@ -42,7 +45,7 @@ def run_train(arguments: argparse.Namespace, settings: Settings, terminal: Termi
         print_json({"dry_run": True, "plan": plan.lines()}) if arguments.json else print("Nothing was made.")
         return DONE
     if not terminal.confirm("Launch it?"):
-        print("Nothing was made.")
+        terminal.line("Nothing was made.")
         return FAILED
     watcher = TerminalWatcher(terminal, f"{order.family} training", plan.price.usd_per_hour)
     result = run_training(cloud, order, plan, watcher)

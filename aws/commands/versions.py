@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from aws.commands.output import PROGRAM, open_cloud_at, print_json
 from config import Settings
 from utils.command_line import DONE, actor
 from utils.registry_command import check_model_arguments, run_model_action
 from utils.terminal import Terminal
+
+if TYPE_CHECKING:
+    from utils.registry import Registry
 
 
 def run_models(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
@@ -18,10 +22,23 @@ def run_models(arguments: argparse.Namespace, settings: Settings, terminal: Term
         return _copy_version(arguments, settings, terminal)
     registry = open_cloud_at(settings, terminal).registry
     if arguments.dry_run and arguments.action in ("promote", "rollback"):
-        now = registry.resolve(arguments.family).version
-        print(f"latest of {arguments.family} is {now}; nothing was moved.")
-        return DONE
+        return _tell_move(arguments, registry)
     return run_model_action(arguments, registry, actor(), PROGRAM)
+
+
+def _tell_move(arguments: argparse.Namespace, registry: Registry) -> int:
+    """What promote or rollback would do. Raises RegistryError: they could not do it."""
+    family, present = arguments.family, registry.latest(arguments.family)
+    now = present.version if present else None
+    if arguments.action == "rollback":
+        then = registry.previous(family)
+    else:
+        then = registry.resolve(family, arguments.version).version
+    if arguments.json:
+        print_json({"dry_run": True, "family": family, "from": now, "to": then})
+    else:
+        print(f"latest of {family} would move: {now} -> {then}. Nothing was moved.")
+    return DONE
 
 
 def _copy_version(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
@@ -34,8 +51,12 @@ def _copy_version(arguments: argparse.Namespace, settings: Settings, terminal: T
     source, target = (cloud.registry, here) if arguments.action == "pull" else (here, cloud.registry)
     if arguments.dry_run:
         found = source.resolve(arguments.family, arguments.version)
-        size = f"{found.size_bytes / 1e6:.1f} MB"
-        print(f"{found.family} {found.version}, {size}: {source.store.url} -> {target.store.url}")
+        way = {"source": source.store.url, "target": target.store.url}
+        if arguments.json:
+            print_json({"dry_run": True, **found.to_dict(), **way})
+        else:
+            size = f"{found.size_bytes / 1e6:.1f} MB"
+            print(f"{found.family} {found.version}, {size}, would go: {way['source']} -> {way['target']}")
         return DONE
     with tqdm(unit="B", unit_scale=True, desc=arguments.action, disable=None) as bar:
 

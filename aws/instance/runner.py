@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aws.config import TRAINING
 from aws.errors import PlaceError
 from aws.instance.child import Ended, Stop, Stopped, end_leftover, run_child
 from aws.instance.environment import install_requirements
@@ -38,6 +39,7 @@ from aws.instance.folder import (
     reserve_room,
     write_line,
 )
+from aws.instance.gpu import check_gpu
 from aws.instance.lock import held
 from aws.instance.log import Log
 from aws.instance.parameters import fetch_secret, fetch_secrets
@@ -126,6 +128,8 @@ class Runner:
             if not self._python:
                 self._enter(ENVIRONMENT, "installing what requirements.txt names")
                 self._install()
+                if self.job.purpose == TRAINING:
+                    check_gpu(self._python, self.log.say)
             self._enter(DATA, f"fetching from {self._store.url}")
             self._fetch_data()
             environment = self._environment()

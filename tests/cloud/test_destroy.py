@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from doubles.account import Account
 from doubles.set_up import World
@@ -47,7 +48,7 @@ class Removing:
 
 
 def launch(world: World, *, region: str = "us-east-1", project: str = "stranger-things") -> str:
-    ec2 = world.sessions.client("ec2", region)
+    ec2 = boto3.client("ec2", region or None)
     world.account.add_images(region)
     tags = [{"Key": TAG_PROJECT, "Value": project}, {"Key": "stranger:run", "Value": RUN}]
     image = next(
@@ -143,7 +144,7 @@ def test_a_bucket_that_stays_says_what_it_costs(world: World, monkeypatch: pytes
 
 def test_orphans_in_other_regions_are_found_and_go(world: World) -> None:
     far = launch(world, region="eu-west-1")
-    ec2 = world.sessions.client("ec2", "ap-south-1")
+    ec2 = boto3.client("ec2", "ap-south-1")
     volume = ec2.create_volume(AvailabilityZone="ap-south-1a", Size=8, TagSpecifications=tagged())["VolumeId"]
     address = ec2.allocate_address(Domain="vpc", TagSpecifications=tagged(kind="elastic-ip"))["AllocationId"]
     plan = plan_destroy(world.sessions, world.names)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from doubles.account import ACCOUNT_NUMBER, Account
 from moto.ec2 import ec2_backends
@@ -55,7 +56,7 @@ class World:
         return self.made + HOUR
 
     def ec2(self, region: str = HOME) -> Any:
-        return self.sessions.client("ec2", region)
+        return boto3.client("ec2", region or None)
 
     def tags(self, kind: str, **about: Any) -> list[dict[str, Any]]:
         tags = self.names.tags(about.pop("purpose", TRAINING), **about)

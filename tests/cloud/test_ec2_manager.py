@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 import pytest
 from doubles.account import Account, Call
 
@@ -128,11 +129,20 @@ def test_candidates_leave_out_zones_that_do_not_offer_the_type(
     assert "us-east-1e" not in {each.zone for each in found}
 
 
+@pytest.mark.parametrize("code", ["InsufficientInstanceCapacity", "RequestLimitExceeded", "InternalError"])
+def test_a_dry_run_that_says_nothing_of_permission_is_sent_once_and_forgotten(
+    account: Account, manager: EC2Manager, request_: LaunchRequest, code: str
+) -> None:
+    account.fail("RunInstances", code, status=500)
+    manager.check_permission(request_)
+    assert len(account.calls_of("RunInstances")) == 1
+
+
 def test_candidates_use_the_subnets_of_the_vpc(
     account: Account, manager: EC2Manager, sessions: Sessions, request_: LaunchRequest
 ) -> None:
     assert {each.subnet for each in manager.candidates(request_)} <= set(account.subnets().values())
-    client = sessions.client("ec2")
+    client = boto3.client("ec2")
     vpc = client.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     made = [
         client.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{part}.0/{size}", AvailabilityZone="us-east-1a")["Subnet"]
@@ -151,7 +161,7 @@ def test_no_zone_offers_the_type(manager: EC2Manager, request_: LaunchRequest) -
 
 
 def test_no_vpc_and_no_subnet(manager: EC2Manager, sessions: Sessions, request_: LaunchRequest, monkeypatch) -> None:
-    vpc = sessions.client("ec2").create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    vpc = boto3.client("ec2").create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     with pytest.raises(NotFound, match=f"{vpc} has no subnet"):
         manager.candidates(replace(request_, vpc=vpc))
     monkeypatch.setattr(sessions.client("ec2"), "describe_vpcs", lambda **_: {"Vpcs": []})
@@ -186,7 +196,7 @@ def test_tags_are_on_instance_volume_and_interface(
     sessions: Sessions, launch: Callable[..., Instance], request_: LaunchRequest
 ) -> None:
     instance = launch("spot")
-    client = sessions.client("ec2")
+    client = boto3.client("ec2")
     wanted = [{"Name": "tag:stranger:run", "Values": [RUN]}]
     assert [
         each["InstanceId"] for r in client.describe_instances(Filters=wanted)["Reservations"] for each in r["Instances"]
@@ -589,7 +599,7 @@ def test_those_of_others_are_refused(account: Account, manager: EC2Manager, sess
 def test_one_of_another_project_is_refused(manager: EC2Manager, sessions: Sessions, launch, account: Account) -> None:
     instance = launch()
     tags = [{"Key": "stranger:project", "Value": "another"}]
-    sessions.client("ec2").create_tags(Resources=[instance.id], Tags=tags)
+    boto3.client("ec2").create_tags(Resources=[instance.id], Tags=tags)
     assert not manager.terminate([instance.id])[0].proof
     assert account.instance(instance.id).state == "running"
 

@@ -18,6 +18,7 @@ from doubles.set_up import World
 from aws import policies
 from aws.config import TAG_PROJECT, Names
 from aws.destroy import destroy, plan_destroy
+from aws.sessions import EC2_OPERATIONS
 from config import AwsSettings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -219,6 +220,14 @@ def test_all_that_the_code_calls_is_in_the_callers_policy() -> None:
         if name in known and not known[name] & rights
     }
     assert lacking == set()
+
+
+def test_the_clients_know_every_operation_of_ec2_that_the_code_calls() -> None:
+    names = botocore.session.get_session().get_service_model("ec2").operation_names
+    known = {xform_name(operation): operation for operation in names}
+    files = [file for file in sorted((PROJECT / "aws").rglob("*.py")) if file.name != "reaper.py"]
+    called = {known[name] for file in files for name in operations(file) if name in known}
+    assert called == set(EC2_OPERATIONS)
 
 
 def operations(file: Path) -> Iterator[str]:
