@@ -30,13 +30,26 @@ from utils.command_line import Parser, add_common_arguments, build_settings, run
 from utils.registry_command import add_model_arguments
 from utils.terminal import Terminal
 
+MOST_HOURS = 8760  # a year
+
 
 def main(given: Sequence[str]) -> int:
+    given, words = _split(given)
     arguments = build_parser().parse_args(given)
+    if words:
+        arguments.words = [*arguments.words, *words]
     settings = build_settings(arguments, PROGRAM, _flags(arguments))
     command: Callable[[argparse.Namespace, Settings, Terminal], int] = arguments.run
     signal.signal(signal.SIGTERM, _as_interrupt)
     return command(arguments, settings, Terminal(yes=getattr(arguments, "yes", False)))
+
+
+def _split(given: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Apart from ``ssh … -- WORDS`` everything is argparse's; it would not find them behind an option."""
+    if "--" not in given or given[0] != "ssh":
+        return given, []
+    place = given.index("--")
+    return given[:place], given[place + 1 :]
 
 
 def _as_interrupt(number: int, frame: object) -> NoReturn:
@@ -70,11 +83,26 @@ def _add_command(commands: Any, name: str, run: Callable[..., int], text: str, *
     return parser
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
+def _hours(text: str) -> float:
+    number = float(text)
+    if not 0.1 <= number <= MOST_HOURS:
+        raise argparse.ArgumentTypeError(f"{text} hours; it goes from 0.1 to {MOST_HOURS}")
+    return number
+
+
 def _add_set_up(commands: Any) -> None:
     parser = _add_command(
         commands, "init", run_init, "Make what the account needs: bucket, roles, key, groups.", changes=True
     )
     parser.add_argument("--open-to", action="append", default=[], metavar="CIDR", help="who may connect")
+    parser.add_argument("--policy", action="store_true", help="print the IAM policy that you need, and do nothing")
     parser = _add_command(
         commands, "upload-data", run_upload, "Bring a series into the bucket; only what changed.", changes=True
     )
@@ -88,7 +116,7 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("family", choices=FAMILIES)
     parser.add_argument("--character", action="append", default=[], metavar="NAME", help="only these (default: all)")
     parser.add_argument("--base", default="", metavar="ID", help="a repository of the hub, or nano")
-    parser.add_argument("--max-steps", type=int, default=0, metavar="N", help="stop after N steps")
+    parser.add_argument("--max-steps", type=_count, default=0, metavar="N", help="stop after N steps")
     parser.add_argument("--seed", type=int, metavar="N", help="for the held-out episodes, weights and order")
     parser.add_argument("--instance-type", action="append", default=[], metavar="T", help="tried in this order")
     parser.add_argument("--spot", action="store_true", help="cheaper; may be interrupted, goes on by itself")
@@ -111,23 +139,23 @@ def _add_deploy(commands: Any) -> None:
     parser.add_argument("--instance-type", default="", metavar="T", help="default: the smallest t3 that the model fits")
     parser.add_argument("--open-to", action="append", default=[], metavar="CIDR", help="default: your address alone")
     parser.add_argument("--domain", default="", metavar="NAME", help="put Caddy with TLS for this name in front")
-    parser.add_argument("--max-hours", type=float, default=0.0, metavar="H", help="default: until it is ended")
+    parser.add_argument("--max-hours", type=_hours, default=0.0, metavar="H", help="default: until it is ended")
 
 
 def _add_looking(commands: Any) -> None:
     parser = _add_command(commands, "status", run_status, "What runs, how far it is and what it costs, everywhere.")
     parser.add_argument("--watch", action="store_true", help="again and again, until Ctrl-C")
     parser.add_argument("--logs", action="store_true", help="with the last lines of each log")
-    parser.add_argument("--lines", type=int, default=10, metavar="N", help="of each log (default: %(default)s)")
+    parser.add_argument("--lines", type=_count, default=10, metavar="N", help="of each log (default: %(default)s)")
     parser.add_argument("--source", choices=("ssh", "s3"), default="s3", help="ask the machines, or what they saved")
     _add_command(commands, "list-instances", run_list, "Every instance of the project in every enabled region.")
     parser = _add_command(commands, "logs", run_logs, "The log of a run.")
     parser.add_argument("name", metavar="RUN")
     parser.add_argument("--follow", action="store_true", help="until the run ends")
-    parser.add_argument("--lines", type=int, default=0, metavar="N", help="the last N (default: all)")
+    parser.add_argument("--lines", type=_count, default=0, metavar="N", help="the last N (default: all)")
     parser = _add_command(commands, "ssh", run_ssh, "Log in to an instance, with its host key verified.")
     parser.add_argument("id", metavar="ID", help="an instance or a run")
-    parser.add_argument("words", nargs="*", metavar="WORD", help="a command to run there")
+    parser.add_argument("words", nargs="*", metavar="WORD", help="a command to run there: ssh ID -- ls -l")
     parser = _add_command(commands, "cost", run_cost, "What runs and resources have cost.")
     parser.add_argument("--since", metavar="YYYY-MM-DD", help="default: all that is on record")
 
@@ -155,6 +183,7 @@ def _flags(arguments: argparse.Namespace) -> dict[str, object]:
     return {
         "aws.region": arguments.region,
         "aws.profile": arguments.profile,
+        "training.seed": arguments.seed if training else None,
         "paths.data": getattr(arguments, "data", None),
         "paths.registry": getattr(arguments, "registry", None),
         "aws.open_to": getattr(arguments, "open_to", None) or None,

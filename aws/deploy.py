@@ -105,6 +105,7 @@ def plan_deployment(cloud: Cloud, order: DeployOrder) -> DeployPlan:
     Raises:
         SuiteError: the model does not fit; no such version.
         UsageError: no certificate can be had for the domain.
+        ConfigError: who may connect is no block of addresses.
         CloudError: the launch would be refused.
     """
     from aws.caddy import check_domain
@@ -112,6 +113,7 @@ def plan_deployment(cloud: Cloud, order: DeployOrder) -> DeployPlan:
     aws = cloud.settings.aws
     if order.domain:
         check_domain(order.domain)
+    open_to = _open_to(cloud, order)
     need = version_need(cloud.registry, order.family, order.version, cloud.settings.families)
     choice = choose_machine(need, order.instance_type or aws.serving.instance_type)
     machine = Machine((choice.type.name,), aws.serving.volume_gb, image=aws.serving.image, confirm=True)
@@ -122,7 +124,6 @@ def plan_deployment(cloud: Cloud, order: DeployOrder) -> DeployPlan:
     served = tuple(each for each in cloud.journal.open() if each.purpose == SERVING)
     found = next((each for each in served if each.request == wanted and not each.outcome), None)
     before = tuple(each for each in served if each is not found)
-    open_to = _open_to(cloud, order)
     return DeployPlan(need, choice, machine, price, open_to, before, found, order.max_hours, order.domain)
 
 
@@ -178,7 +179,10 @@ class _Deployment:
         finally:
             if not healthy:
                 self.cloud.say("ending", "the new machine did not get to serve: ending it; one before it goes on")
-                self.place.terminate(self.record.run)
+                try:
+                    self._give_back(before)
+                finally:
+                    self.place.terminate(self.record.run)
         for each in before:
             self.cloud.say("replacing", f"ending {each.run}")
             self.place.terminate(each.run)
@@ -236,6 +240,14 @@ class _Deployment:
         told = f"{self.order.domain} must have an A record for {self.address}; Caddy then fetches the certificate"
         self.cloud.say("domain", told)
         return f"https://{self.order.domain}"
+
+    def _give_back(self, before: Sequence[Record]) -> None:
+        """The domain leads to the machine before again, if it was taken from that one."""
+        from aws.addresses import give_address
+
+        served = [each for each in before if each.outcome.get("domain") == self.order.domain] if self.address else []
+        for old in filter(None, (find_instance(self.cloud, each) for each in served)):
+            give_address(self.cloud, self.order.domain, old.id)
 
     def _keep(self, url: str) -> None:
         """The page serves: the machine stays, and what would have ended an unfinished one is removed."""

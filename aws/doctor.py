@@ -49,7 +49,7 @@ def _gather(sessions: Sessions, names: Names, journal: Journal, registry: Regist
     facts.instances, errors = find_everywhere(sessions)
     facts.dark_regions = set(errors)
     for region, error in errors.items():
-        facts.problems.append(_unreadable(region, region, f"{region} could not be read: {error.what}"))
+        facts.problems.append(_unreadable(region, region, f"{region} could not be read: {error.what}", error))
     with ThreadPoolExecutor(max_workers=4) as pool:
         for done in [
             pool.submit(_read_journal, facts, journal, registry),
@@ -65,7 +65,7 @@ def _read_journal(facts: Facts, journal: Journal, registry: Registry) -> None:
     try:
         runs = journal.runs()
     except StoreError as error:
-        facts.problems.append(_unreadable("journal", "", f"the journal could not be read: {error.what}"))
+        facts.problems.append(_unreadable("journal", "", f"the journal could not be read: {error.what}", error))
         return
     facts.records = {}
     for run in runs:
@@ -101,7 +101,7 @@ def _read_kills(facts: Facts, sessions: Sessions) -> None:
     try:
         facts.kills = list_kills(sessions, facts.names)
     except CloudError as error:
-        facts.problems.append(_unreadable("schedules", "", f"the schedules could not be read: {error.what}"))
+        facts.problems.append(_unreadable("schedules", "", f"the schedules could not be read: {error.what}", error))
 
 
 def _read_store(facts: Facts, sessions: Sessions, registry: Registry) -> None:
@@ -109,8 +109,11 @@ def _read_store(facts: Facts, sessions: Sessions, registry: Registry) -> None:
         facts.uploads = unfinished_uploads(sessions, facts.names)
         facts.unfinished = registry.unfinished(UPLOAD_AGE.total_seconds())
     except SuiteError as error:
-        facts.problems.append(_unreadable("bucket", "", f"{facts.names.bucket} could not be read: {error.what}"))
+        facts.problems.append(_unreadable("bucket", "", f"{facts.names.bucket} could not be read: {error.what}", error))
 
 
-def _unreadable(what: str, region: str, problem: str) -> Finding:
-    return Finding(kinds.UNREADABLE, what, region, problem, remedy="aws sts get-caller-identity")
+def _unreadable(what: str, region: str, problem: str, error: SuiteError | None = None) -> Finding:
+    """Its remedy is the last of those that the error names."""
+    remedies = error.remedies if error else []
+    remedy = remedies[-1][1] if remedies else "aws sts get-caller-identity"
+    return Finding(kinds.UNREADABLE, what, region, problem, remedy=remedy)

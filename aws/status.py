@@ -66,7 +66,7 @@ def render_report(report: Report, red: Callable[[str], str] = str) -> str:
     parts = [
         _render_instances(report, red),
         "\n".join(_render_unfinished(each) for each in report["unfinished"]),
-        _render_versions(report["versions"]),
+        "" if str(report["versions"]) in report["journal_problem"] else _render_versions(report["versions"]),
         "\n".join(f"{region} could not be read: {why}" for region, why in report["unreadable_regions"].items()),
         report["journal_problem"],
     ]
@@ -159,7 +159,7 @@ def _describe_open(cloud: Cloud, record: Record) -> dict[str, Any]:
         "by": record.by,
         "created": record.created,
         "deadline": record.deadline,
-        "stage": str(end.get("stage") or "no machine"),
+        "stage": str(end.get("stage") or ""),
         "message": str(end.get("failing_line") or problem),
         "cost_usd": round(record.cost_usd, 4),
         "version": str((end.get("output") or {}).get("version", "")),
@@ -250,9 +250,12 @@ def _render_unfinished(each: Mapping[str, Any]) -> str:
     if each["stage"] == "done":
         return f"{each['run']}  done: {each['version'] or 'its outcome'} is published, {each['cost_usd']:.2f} USD"
     family = each["run"].partition("-")[0]
-    remedy = f"go on:  python deploy_aws.py train {family} --resume {each['run']}" if each["purpose"] != SERVING else ""
-    why = f": {each['message']}" if each["message"] else ""
-    return f"{each['run']}  {each['stage']}{why}; no machine runs for it.  {remedy}".rstrip()
+    remedies = (
+        [] if each["purpose"] == SERVING else [f"Go on:  python deploy_aws.py train {family} --resume {each['run']}"]
+    )
+    remedies.append(f"Close it:  python deploy_aws.py terminate --run {each['run']}")
+    how = f"{each['stage']}: {each['message']}; " if each["message"] else f"{each['stage']}; " if each["stage"] else ""
+    return "\n  ".join([f"{each['run']}  {how}no machine runs for it", *remedies])
 
 
 def _render_versions(versions: list[dict[str, Any]] | str) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
-HEAVY = ("torch", "transformers", "spacy", "gradio", "boto3", "pandas")
+HEAVY = ("torch", "transformers", "spacy", "gradio", "boto3", "botocore", "paramiko", "ruamel", "pandas")
+WITH_SUBCOMMANDS = ("training_pipeline.py", "deploy_aws.py")
 LONGEST_SECONDS = 0.5
 TRIES = 3
 
@@ -28,22 +29,26 @@ finally:
 
 
 def commands() -> list[tuple[str, ...]]:
-    """Every entry point that exists, the pipeline's subcommands each."""
+    """Every entry point that exists, and each of its subcommands."""
     names = [name for name in ("training_pipeline.py", "gradio_app.py", "deploy_aws.py") if (PROJECT / name).exists()]
     scripts = [str(file.relative_to(PROJECT)) for file in sorted((PROJECT / "scripts").glob("*.py"))]
     programs = [(name,) for name in (*names, *scripts) if not name.endswith("__init__.py")]
-    return [*programs, *(("training_pipeline.py", name) for name in subcommands())]
+    return [*programs, *((program, name) for program in WITH_SUBCOMMANDS for name in subcommands(program))]
 
 
-def subcommands() -> list[str]:
+def subcommands(program: str) -> list[str]:
     """The names in the calls of ``_add_command``: read, not imported."""
-    tree = ast.parse((PROJECT / "training_pipeline.py").read_text(encoding="utf-8"))
+    tree = ast.parse((PROJECT / program).read_text(encoding="utf-8"))
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     return [ast.literal_eval(call.args[1]) for call in calls if call.func.id == "_add_command"]  # type: ignore[attr-defined]
 
 
 def test_the_subcommands_are_found() -> None:
-    assert {"data", "train", "models", "chat", "status", "settings"} <= set(subcommands())
+    assert {"data", "train", "models", "chat", "status", "settings"} <= set(subcommands("training_pipeline.py"))
+    assert set(subcommands("deploy_aws.py")) == {
+        "init", "upload-data", "train", "deploy-gradio", "status", "list-instances", "logs", "ssh", "cost",
+        "terminate", "doctor", "destroy", "models",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)

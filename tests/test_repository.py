@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import shlex
@@ -141,21 +142,38 @@ def test_every_program_of_the_documents_exists() -> None:
     assert [name for name in sorted(named) if not (PROJECT / name).is_file()] == []
 
 
-def test_every_pipeline_command_of_the_documents_is_understood() -> None:
-    from training_pipeline import build_parser
-
+@pytest.mark.parametrize("program", ["training_pipeline", "deploy_aws"])
+def test_every_command_of_the_documents_is_understood(program: str) -> None:
+    build_parser = importlib.import_module(program).build_parser
     found = [
         words
         for file in documents()
-        for words in re.findall(r"\bpython3? training_pipeline\.py +([^\n#|>&]*)", code(file))
+        for words in re.findall(rf"\bpython3? {program}\.py +([^\n#|>&]*)", code(file))
         if words.strip() and "…" not in words and "..." not in words
     ]
-    assert found
+    assert len(found) > 5
     for words in found:
         try:
             build_parser().parse_args(shlex.split(words))
         except SystemExit as ended:
-            assert ended.code == 0, f"python training_pipeline.py {words}"
+            assert ended.code == 0, f"python {program}.py {words}"
+
+
+def test_every_command_of_deploy_aws_is_in_its_document() -> None:
+    import deploy_aws
+
+    text = (PROJECT / "docs" / "aws.md").read_text(encoding="utf-8")
+    (subparsers,) = [each for each in deploy_aws.build_parser()._actions if isinstance(each.choices, dict)]
+    assert len(subparsers.choices) >= 13
+    assert [name for name in subparsers.choices if not re.search(rf"[ `]{name}[ `\n]", text)] == []
+
+
+def test_the_document_lists_the_actions_that_have_no_narrower_form() -> None:
+    from aws.policies import NO_NARROWER_FORM
+
+    text = (PROJECT / "docs" / "aws.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- no-narrower-form -->")[2].partition("<!-- end -->")[0]
+    assert dict(re.findall(r"^\| `([\w:]+)` \| (.+) \|$", table, re.MULTILINE)) == dict(NO_NARROWER_FORM)
 
 
 def test_links_of_the_documents_lead_to_files() -> None:

@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from aws.commands.output import OVERDUE, open_cloud_at, print_json
+from aws.commands.output import OVERDUE, open_cloud_at, print_json, teller
 from config import Settings
 from utils.command_line import DONE, FAILED
 from utils.errors import UsageError
@@ -33,8 +33,9 @@ def run_terminate(arguments: argparse.Namespace, settings: Settings, terminal: T
     chosen = choose_instances(cloud, arguments.ids, arguments.name, arguments.all)
     for problem in chosen.unknown:
         print(f"Error: {problem}", file=sys.stderr)
+    tell = teller(arguments, terminal)
     for line in chosen.lines(cloud.now()):
-        terminal.line(line)
+        tell(line)
     found = bool(chosen.instances or chosen.runs)
     if found and not arguments.dry_run and not terminal.confirm("End them?", default=not chosen.busy):
         terminal.line("Nothing was ended.")

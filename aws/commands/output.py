@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import codecs
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
@@ -22,6 +24,11 @@ def open_cloud_at(settings: Settings, terminal: Terminal) -> Cloud:
     from aws.cloud import open_cloud
 
     return replace(open_cloud(settings), say=terminal.say)
+
+
+def teller(arguments: argparse.Namespace, terminal: Terminal) -> Callable[[str], None]:
+    """What a plan is told with: with --dry-run it is the result, else it is shown before the question."""
+    return print if arguments.dry_run and not arguments.json else terminal.line
 
 
 def print_json(content: object, *, one_line: bool = False) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from aws.commands.output import open_cloud_at, print_json
+from aws.commands.output import open_cloud_at, print_json, teller
 from aws.commands.watcher import TerminalWatcher
 from config import Settings
 from utils.command_line import DONE, FAILED
@@ -28,8 +28,9 @@ def run_deploy(arguments: argparse.Namespace, settings: Settings, terminal: Term
         arguments.max_hours,
     )
     plan = plan_deployment(cloud, order)
+    tell = teller(arguments, terminal)
     for line in plan.lines():
-        terminal.line(line)
+        tell(line)
     if arguments.dry_run:
         print_json({"dry_run": True, "plan": plan.lines()}) if arguments.json else print("Nothing was made.")
         return DONE

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from aws.commands.output import open_cloud_at, print_json
+from aws.commands.output import open_cloud_at, print_json, teller
 from config import CONFIG_FILE_NAME, PROJECT_FOLDER, Secret, Settings, SuiteError
 from utils.command_line import DONE, FAILED
 from utils.errors import UsageError
@@ -40,12 +40,13 @@ def run_init(arguments: argparse.Namespace, settings: Settings, terminal: Termin
     terminal.line(f"Account {names.account} as {sessions.caller()}, region {settings.aws.region}")
     for market in ("on-demand", "spot"):
         terminal.line(tell_gpu_quota(sessions, market))
+    tell = teller(arguments, terminal)
     token = settings.secrets.hf_token or _ask_token(arguments, terminal, sessions, names)
     steps = SetUp(sessions, names).apply(
         dry_run=arguments.dry_run,
         hf_token=token,
         open_to=arguments.open_to,
-        say=lambda step: terminal.line(f"{step.action:<11} {step.what} {step.name}  {step.detail}".rstrip()),
+        say=lambda step: tell(f"{step.action:<11} {step.what} {step.name}  {step.detail}".rstrip()),
     )
     written = "" if arguments.dry_run else _write_settings(arguments, chosen)
     return _tell_set_up(arguments, steps, written, names.bucket)
@@ -152,9 +153,10 @@ def run_destroy(arguments: argparse.Namespace, settings: Settings, terminal: Ter
 
     cloud = open_cloud_at(settings, terminal)
     plan = plan_destroy(cloud.sessions, cloud.names, with_data=arguments.with_data)
+    tell_plan = teller(arguments, terminal)
     for each in plan:
         verb = "stays  " if each.stays else "remove "
-        terminal.line(f"{verb} {each.kind} {each.name}  {each.region}  {each.detail}".rstrip())
+        tell_plan("  ".join(part for part in (f"{verb} {each.kind} {each.name}", each.region, each.detail) if part))
     going = [each for each in plan if not each.stays]
     if arguments.dry_run or not going:
         nothing = "Nothing was removed." if going else "There is nothing to remove."

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from aws.commands.output import open_cloud_at, print_json
+from aws.commands.output import open_cloud_at, print_json, teller
 from aws.commands.watcher import TerminalWatcher
 from config import Settings
 from utils.command_line import DONE, FAILED
@@ -39,8 +39,9 @@ def run_train(arguments: argparse.Namespace, settings: Settings, terminal: Termi
         arguments.new,
     )
     plan = plan_training(cloud, order)
+    tell = teller(arguments, terminal)
     for line in plan.lines():
-        terminal.line(line)
+        tell(line)
     if arguments.dry_run:
         print_json({"dry_run": True, "plan": plan.lines()}) if arguments.json else print("Nothing was made.")
         return DONE
