@@ -68,7 +68,8 @@ class EC2Place:
         if self.cloud.journal.read(job.name).attempts[-1].handed_over:
             self.cloud.say(CONNECTING, f"{job.name} works on {instance.id} on its own")
             return
-        self._lines[job.name] = HandOver(self.cloud, job, instance).hand_over(confirm=not self.machine.confirm)
+        line = HandOver(self.cloud, job, instance).hand_over(confirm=not self.machine.confirm)
+        self._lines[job.name], self._addresses[job.name] = line, line.address
 
     def _running(self, job: Job, machine: Machine) -> Instance:
         """The job's machine once it runs; AWS may take one back at once where the zone has no room after all."""

@@ -99,9 +99,7 @@ class HandOver:
     def _wait_ready(self, line: Connection) -> None:
         """Until user-data has run to its end."""
         end = self.cloud.clock() + SSH_TIMEOUT_SECONDS
-        folder = self.cloud.folder
-        test = f"cat {folder}/failed 2>/dev/null || {{ [ -e {folder}/ready ] && echo ready; }}"
-        while (answer := line.run(test, check=False).text.strip()) != "ready":
+        while (answer := self._ask_ready(line, patient=self.cloud.clock() < end)) != "ready":
             if answer or self.cloud.clock() > end:
                 log = line.run("sudo -n tail -n 15 /var/log/cloud-init-output.log", check=False).text.strip()
                 raise PlaceError(
@@ -109,6 +107,19 @@ class HandOver:
                 )
             self._still_there()
             self.cloud.sleep(PAUSE_SECONDS)
+
+    def _ask_ready(self, line: Connection, patient: bool) -> str:
+        """``ready``, the reason of a failure, or nothing yet; also where the line is cut and may come back."""
+        from aws.ssh import LineCut
+
+        folder = self.cloud.folder
+        try:
+            test = f"cat {folder}/failed 2>/dev/null || {{ [ -e {folder}/ready ] && echo ready; }}"
+            return line.run(test, check=False).text.strip()
+        except LineCut:
+            if not patient:
+                raise
+            return ""
 
     def _upload(self, line: Connection, attempt: Attempt) -> None:
         from aws.bundle import build_bundle

@@ -164,6 +164,8 @@ class _Training:
 
     def _attempts(self) -> TrainingResult:
         job = Job.from_dict(self.record.job)
+        if self.order.resume and self._works_alone() and self.place.status(self.run_name).stage == FAILED:
+            self.place.end_attempt(self.run_name)  # it was kept for a look
         for left in range(self.cloud.settings.aws.training.retries, -1, -1):
             detached = self._work(job)
             if detached:

@@ -5,21 +5,33 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from doubles import training_program
+from doubles.account import Account
+from doubles.cloud import local_names, make_site
+from doubles.machines import Machines
+from doubles.sshd import needs_sshd
 
+from aws.config import to_iso
+from aws.ec2_orchestrator import EC2Place
 from aws.errors import PlaceError
+from aws.journal import Record
 from aws.local_place import LocalPlace
 from aws.places import DONE, ENDS, FAILED, GONE, INTERRUPTED, Job, Link, Outcome, Place
+from utils.errors import UsageError
 from utils.stores import FolderStore, Store
 
 TIMEOUT_SECONDS = 30.0
+NEVER_LAUNCHED = (PlaceError, UsageError)
 
 
 @dataclass
@@ -62,7 +74,7 @@ class Setting:
         return content
 
 
-def local(tmp_path: Path) -> Setting:
+def local(tmp_path: Path, stack: ExitStack | None = None) -> Setting:
     code = tmp_path / "code"
     code.mkdir()
     shutil.copy(str(training_program.__file__), code / "train.py")
@@ -76,19 +88,46 @@ def stop_runner(home: Path) -> None:
     os.kill(int((home / "runner.lock").read_text()), signal.SIGTERM)
 
 
-FACTORIES: list[Callable[[Path], Setting]] = [local]
+@dataclass
+class JournalledPlace(EC2Place):
+    """EC2, with what the commands do around it: the run is written down, and one process at a time works on it."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def launch(self, job: Job) -> None:
+        with self.lock:
+            if job.name not in self.cloud.journal.runs():
+                now = self.cloud.now()
+                created, deadline = to_iso(now), to_iso(now + timedelta(hours=1))
+                self.cloud.journal.begin(Record(job.name, job.purpose, "", "test", created, deadline, job.to_dict()))
+            super().launch(job)
+
+
+def ec2(tmp_path: Path, stack: ExitStack) -> Setting:
+    machines = Machines(stack.enter_context(Account()), tmp_path / "machines")
+    for each in (machines, *local_names(tmp_path / "project")):
+        stack.enter_context(each)
+    site = make_site(machines.account, machines, tmp_path)
+    shutil.copy(str(training_program.__file__), site.project / "train.py")
+    place = JournalledPlace(site.cloud, site.wanted)
+    stack.callback(place.close)
+    return Setting(place, site.store, "train.py", lambda name: machines.last.interrupt())
+
+
+FACTORIES = [local, pytest.param(ec2, marks=needs_sshd)]
 
 
 @pytest.fixture(params=FACTORIES, ids=lambda factory: factory.__name__)
 def setting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Setting]:
-    made: Setting = request.param(tmp_path)
-    made.store.put("data/training/lines.txt", b"one\ntwo\n")
-    yield made
-    for name in set(made.names):
-        try:
-            made.place.terminate(name)
-        except PlaceError:  # never launched
-            continue
+    with ExitStack() as stack:
+        made: Setting = request.param(tmp_path, stack)
+        made.store.put("data/training/lines.txt", b"one\ntwo\n")
+        yield made
+        for name in set(made.names):
+            try:
+                made.place.terminate(name)
+            except NEVER_LAUNCHED:
+                continue
 
 
 def test_a_job_runs_to_its_end(setting: Setting) -> None:
@@ -151,7 +190,7 @@ def test_a_failing_job_tells_its_line(setting: Setting) -> None:
 def test_terminate_ends_it_and_is_silent_when_it_is_gone(setting: Setting) -> None:
     job = setting.job("llama-20261121-101530-0005", "--steps", "1000", "--pace", "0.05")
     setting.place.launch(job)
-    setting.until(lambda: b"step 2 of" in setting.log(job.name))
+    setting.until(lambda: b"step 2 of" in setting.place.logs(job.name).content)
     setting.place.terminate(job.name)
     status = setting.place.status(job.name)
     assert status.stage in (GONE, INTERRUPTED)
@@ -163,9 +202,9 @@ def test_terminate_ends_it_and_is_silent_when_it_is_gone(setting: Setting) -> No
 
 
 def test_an_interrupted_job_goes_on_from_the_bucket(setting: Setting) -> None:
-    job = setting.job("llama-20261121-101530-0006", "--steps", "60", "--pace", "0.05", "--every", "1000")
+    job = setting.job("llama-20261121-101530-0006", "--steps", "40", "--pace", "0.05", "--every", "1000")
     setting.place.launch(job)
-    setting.until(lambda: b"step 3 of" in setting.log(job.name))
+    setting.until(lambda: b"step 3 of" in setting.place.logs(job.name).content)
     setting.interrupt(job.name)
     outcome = setting.wait(job.name)
     assert (outcome.stage, outcome.exit_status) == (INTERRUPTED, 143)
@@ -180,7 +219,7 @@ def test_an_interrupted_job_goes_on_from_the_bucket(setting: Setting) -> None:
 
 def test_an_unknown_name_is_an_error(setting: Setting) -> None:
     for call in (setting.place.status, setting.place.logs, setting.place.collect, setting.place.terminate):
-        with pytest.raises(PlaceError):
+        with pytest.raises(NEVER_LAUNCHED):
             call("llama-20261121-101530-ffff")  # type: ignore[operator]
 
 
@@ -192,7 +231,7 @@ def test_a_killed_job_is_gone_and_goes_on_when_it_is_launched_again(tmp_path: Pa
     setting.store.put("data/training/lines.txt", b"one\n")
     job = setting.job("llama-20261121-101530-0007", "--steps", "30", "--pace", "0.05")
     setting.place.launch(job)
-    setting.until(lambda: b"step 3 of" in setting.log(job.name))
+    setting.until(lambda: b"step 3 of" in setting.place.logs(job.name).content)
     setting.place.terminate(job.name)
     assert setting.place.status(job.name).stage == GONE
     setting.place.launch(job)
