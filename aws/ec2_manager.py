@@ -26,7 +26,7 @@ from aws.errors import (
     ThrottleError,
 )
 from aws.faults import TOKEN_MISMATCH, aws_errors
-from aws.instances import (
+from aws.machines.instances import (
     LIVE_STATES,
     ON_DEMAND,
     PENDING,
@@ -41,9 +41,9 @@ from aws.instances import (
     launch_parameters,
     launch_token,
 )
-from aws.quotas import quota_code
+from aws.machines.quotas import quota_code
+from aws.machines.termination import Termination, Terminator
 from aws.sessions import Sessions
-from aws.termination import Termination, Terminator
 
 __all__ = [
     "LIVE_STATES",

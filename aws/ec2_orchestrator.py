@@ -21,13 +21,13 @@ from aws.cloud import Cloud
 from aws.config import RESULTS, from_iso, to_iso
 from aws.errors import CapacityError, CloudError, NotFound, PlaceError, RemoteError, SshError
 from aws.journal import ENDED, Attempt, Record
-from aws.launch import Launch, Machine
+from aws.machines.launch import Launch, Machine
 from aws.places import CONNECTING, ENDS, GONE, INTERRUPTED, STARTING, WAITING, Job, LogPiece, Outcome, PlaceStatus
 
 if TYPE_CHECKING:
     from aws.ec2_manager import Instance, Termination
+    from aws.machines.userdata import Poll
     from aws.ssh import Address, Connection
-    from aws.userdata import Poll
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class EC2Place:
             PlaceError: no machine could be had, or it could not be set up.
             CloudError, SshError, StoreError: AWS, the machine or the bucket refuses.
         """
-        from aws.handover import HandOver
+        from aws.machines.handover import HandOver
 
         if self.machine is None:
             raise PlaceError(f"no machine is chosen for {job.name}.")
@@ -92,7 +92,7 @@ class EC2Place:
 
     def confirm(self, name: str) -> None:
         """The machine is wanted: it no longer ends itself at the end of its set-up time. Raises SshError."""
-        from aws.handover import confirm_machine
+        from aws.machines.handover import confirm_machine
 
         confirm_machine(self.cloud, self._line(name))
 
@@ -165,7 +165,7 @@ class EC2Place:
 
     def _poll(self, name: str, attempt: Attempt, offset: int, limit: int = PIECE_BYTES) -> Poll | None:
         """One look over SSH; None where the machine cannot be asked."""
-        from aws.userdata import parse_poll, poll_command
+        from aws.machines.userdata import parse_poll, poll_command
 
         try:
             answer = self._line(name).run(poll_command(self.cloud.folder, offset, limit))
@@ -254,7 +254,7 @@ class EC2Place:
         return self._lines[name]
 
     def _address(self, name: str) -> Address:
-        from aws.handover import address_of
+        from aws.machines.handover import address_of
 
         attempt = self._record(name).attempt
         try:
@@ -310,7 +310,7 @@ def saved(cloud: Cloud, attempt: Attempt | None, name: str, what: str) -> Mappin
 
 def settle(cloud: Cloud, record: Record) -> Record:
     """Close the books of a run whose machines are gone: end, cost, outcome; its schedule is removed."""
-    from aws.schedules import remove_kill
+    from aws.account.schedules import remove_kill
 
     remove_kill(cloud.sessions, cloud.names, record.run)
     end = saved(cloud, record.attempt, record.run, "exit")

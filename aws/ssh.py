@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aws.errors import RemoteError, SshError
-from aws.ssh_keys import Address, fingerprint, host_keys_of, read_key
-from aws.ssh_wire import KeyRefused, LineCut, close_transport, connection_errors, is_alive, open_transport
+from aws.machines.ssh_keys import Address, fingerprint, host_keys_of, read_key
+from aws.machines.ssh_wire import KeyRefused, LineCut, close_transport, connection_errors, is_alive, open_transport
 
 if TYPE_CHECKING:
     import paramiko
@@ -148,7 +148,7 @@ class Connection:
             SshError: the line stays cut, or see ``connect``.
             StoreError: the file cannot be read.
         """
-        from aws.ssh_upload import Upload
+        from aws.machines.ssh_upload import Upload
 
         upload = Upload(self, file, remote, progress)
         failures = 0

@@ -14,12 +14,12 @@ from utils.errors import UsageError
 from utils.terminal import Terminal
 
 if TYPE_CHECKING:
-    from aws.doctor import Finding, Reaped
-    from aws.ending import Chosen, Ended
+    from aws.books.doctor import Finding, Reaped
+    from aws.machines.ending import Chosen, Ended
 
 
 def run_terminate(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
-    from aws.ending import choose_instances, terminate_instances
+    from aws.machines.ending import choose_instances, terminate_instances
 
     if not (arguments.ids or arguments.name or arguments.all):
         raise UsageError(
@@ -63,8 +63,8 @@ def _tell_ended(arguments: argparse.Namespace, chosen: Chosen, ended: list[Ended
 
 
 def run_doctor(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
-    from aws.doctor import examine
-    from aws.reaping import reap
+    from aws.books.doctor import examine
+    from aws.books.reaping import reap
 
     cloud = open_cloud_at(settings, terminal)
     account = (cloud.sessions, cloud.names, cloud.journal, cloud.registry)
@@ -81,7 +81,7 @@ def run_doctor(arguments: argparse.Namespace, settings: Settings, terminal: Term
 def _tell_findings(
     arguments: argparse.Namespace, findings: list[Finding], results: list[Reaped], terminal: Terminal
 ) -> None:
-    from aws.reaping import LEFT_ALONE
+    from aws.books.reaping import LEFT_ALONE
 
     for each in findings:
         print(terminal.red(str(each)) if each.overdue else str(each))

@@ -32,7 +32,7 @@ LISTED = {
 
 
 def run_status(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
-    from aws.status import build_report, render_report
+    from aws.books.status import build_report, render_report
 
     cloud = open_cloud_at(settings, terminal)
     while True:
@@ -52,7 +52,7 @@ def run_status(arguments: argparse.Namespace, settings: Settings, terminal: Term
 
 
 def _last_lines(cloud: Cloud, run: str, lines: int) -> str:
-    from aws.logs import last_lines
+    from aws.operations.logs import last_lines
 
     try:
         return last_lines(cloud, run, lines)
@@ -61,8 +61,8 @@ def _last_lines(cloud: Cloud, run: str, lines: int) -> str:
 
 
 def run_list(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+    from aws.books.status import list_instances
     from aws.ec2_manager import find_everywhere
-    from aws.status import list_instances
 
     cloud = open_cloud_at(settings, terminal)
     found, unreadable = find_everywhere(cloud.sessions)
@@ -85,7 +85,7 @@ def _line(row: Mapping[str, object]) -> str:
 
 
 def run_logs(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
-    from aws.logs import last_lines, whole_log
+    from aws.operations.logs import last_lines, whole_log
 
     cloud, run = open_cloud_at(settings, terminal), arguments.name
     if arguments.follow:
@@ -103,7 +103,7 @@ def run_logs(arguments: argparse.Namespace, settings: Settings, terminal: Termin
 def _follow(arguments: argparse.Namespace, cloud: Cloud, terminal: Terminal) -> int:
     """The log as it grows, until the run ends."""
     from aws.ec2_orchestrator import EC2Place
-    from aws.follow import follow
+    from aws.operations.follow import follow
 
     stream = LogStream(sys.stderr if arguments.json else sys.stdout)
 
@@ -127,7 +127,7 @@ def _follow(arguments: argparse.Namespace, cloud: Cloud, terminal: Terminal) -> 
 
 
 def run_ssh(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
-    from aws.login import build_login
+    from aws.machines.login import build_login
 
     if arguments.json and not arguments.words:
         raise UsageError("ssh --json needs a command: what a person types there is no JSON.")
@@ -146,7 +146,7 @@ def _status(returncode: int) -> int:
 
 
 def run_cost(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
-    from aws.cost import UNSEEN, by_resource, by_run, costs, running_usd_per_hour, storage_cost, total_usd
+    from aws.books.cost import UNSEEN, by_resource, by_run, costs, running_usd_per_hour, storage_cost, total_usd
     from aws.ec2_manager import find_everywhere
 
     since = _day(arguments.since) if arguments.since else None

@@ -12,11 +12,11 @@ from utils.command_line import DONE, FAILED
 from utils.terminal import Terminal
 
 if TYPE_CHECKING:
-    from aws.deploy import Deployed
+    from aws.operations.deploy import Deployed
 
 
 def run_deploy(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
-    from aws.deploy import DeployOrder, deploy, plan_deployment, serving_password
+    from aws.operations.deploy import DeployOrder, deploy, plan_deployment, serving_password
 
     cloud = open_cloud_at(settings, terminal)
     order = DeployOrder(

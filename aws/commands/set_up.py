@@ -16,10 +16,10 @@ from utils.errors import UsageError
 from utils.terminal import Terminal
 
 if TYPE_CHECKING:
+    from aws.account.destroy import Removal
+    from aws.account.setup import Step
     from aws.config import Names
-    from aws.destroy import Removal
     from aws.sessions import Sessions
-    from aws.setup import Step
 
 
 EXAMPLE_ACCOUNT = "123456789012"
@@ -27,10 +27,10 @@ PROJECT_NAME = re.compile(r"[a-z][a-z0-9-]{1,29}[a-z0-9]")  # with account and r
 
 
 def run_init(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
+    from aws.account.setup import SetUp
     from aws.config import Names
-    from aws.quotas import tell_gpu_quota
+    from aws.machines.quotas import tell_gpu_quota
     from aws.sessions import Sessions
-    from aws.setup import SetUp
 
     if arguments.policy:
         return _print_policy(settings)
@@ -54,8 +54,8 @@ def run_init(arguments: argparse.Namespace, settings: Settings, terminal: Termin
 
 def _print_policy(settings: Settings) -> int:
     """What whoever types the commands must be allowed to do; for somebody who may do nothing yet as well."""
+    from aws.account.policies import caller_policy
     from aws.config import Names
-    from aws.policies import caller_policy
     from aws.sessions import Sessions
 
     try:
@@ -88,7 +88,7 @@ def _ask_settings(
 
 
 def _ask_token(arguments: argparse.Namespace, terminal: Terminal, sessions: Sessions, names: Names) -> Secret:
-    from aws.parameters import parameter_exists
+    from aws.account.parameters import parameter_exists
 
     if arguments.dry_run or parameter_exists(sessions, names.hf_token):
         return Secret("")
@@ -97,7 +97,7 @@ def _ask_token(arguments: argparse.Namespace, terminal: Terminal, sessions: Sess
 
 def _write_settings(arguments: argparse.Namespace, chosen: dict[str, object]) -> str:
     """The file that was written; empty: it says all this already."""
-    from aws.settings_file import update_settings
+    from aws.account.settings_file import update_settings
 
     file = arguments.config or PROJECT_FOLDER / CONFIG_FILE_NAME
     return str(file) if update_settings(file, chosen) else ""
@@ -127,7 +127,7 @@ def _tell_set_up(arguments: argparse.Namespace, steps: Sequence[Step], written: 
 def run_upload(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     from tqdm import tqdm
 
-    from aws.training_data import plan_upload, upload
+    from aws.data.training_data import plan_upload, upload
 
     cloud = open_cloud_at(settings, terminal)
     plan = plan_upload(settings.paths.data, cloud.store)
@@ -149,7 +149,7 @@ def run_upload(arguments: argparse.Namespace, settings: Settings, terminal: Term
 
 
 def run_destroy(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
-    from aws.destroy import destroy, plan_destroy
+    from aws.account.destroy import destroy, plan_destroy
 
     cloud = open_cloud_at(settings, terminal)
     plan = plan_destroy(cloud.sessions, cloud.names, with_data=arguments.with_data)

@@ -14,11 +14,11 @@ from utils.errors import UsageError
 from utils.terminal import Terminal
 
 if TYPE_CHECKING:
-    from aws.train import TrainingResult
+    from aws.operations.train import TrainingResult
 
 
 def run_train(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
-    from aws.train import TrainingOrder, plan_training, run_training
+    from aws.operations.train import TrainingOrder, plan_training, run_training
 
     if arguments.or_on_demand and not arguments.spot:
         raise UsageError("--or-on-demand goes with --spot; without both it is on-demand.")

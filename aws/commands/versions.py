@@ -44,8 +44,8 @@ def _tell_move(arguments: argparse.Namespace, registry: Registry) -> int:
 def _copy_version(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     from tqdm import tqdm
 
+    from aws.data.transfer import copy_version
     from aws.storage import open_registry
-    from aws.transfer import copy_version
 
     cloud, here = open_cloud_at(settings, terminal), open_registry(settings)
     source, target = (cloud.registry, here) if arguments.action == "pull" else (here, cloud.registry)

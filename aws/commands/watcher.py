@@ -29,7 +29,7 @@ class TerminalWatcher:
             self._log.write(content)
 
     def show(self, status: PlaceStatus) -> None:
-        from aws.follow import describe_progress
+        from aws.operations.follow import describe_progress
 
         if status.stage != self._stage:
             self._stage = status.stage

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from aws.data_manifest import MANIFEST_KEY, download
+from aws.data.data_manifest import MANIFEST_KEY, download
 from aws.instance.folder import read_line
 from aws.instance.units import Unit, files_below, print_of, unit_of
 from aws.places import Job, Link

@@ -122,7 +122,7 @@ def test_a_secret_is_in_no_output_no_log_no_call_and_no_object(
     def refuse(*_: Any, **__: Any) -> None:
         raise PlaceError(f"the machine said {TOKEN} and {PASSWORD}.")
 
-    monkeypatch.setattr("aws.handover.HandOver.hand_over", refuse)
+    monkeypatch.setattr("aws.machines.handover.HandOver.hand_over", refuse)
     series, shown = series_folder(), ""
     for words in (
         ["init", "--yes"],

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from aws import bundle as bundle_module
-from aws.bundle import Bundle, build_bundle, is_excluded
 from aws.errors import PlaceError
+from aws.machines import bundle as bundle_module
+from aws.machines.bundle import Bundle, build_bundle, is_excluded
 from utils.errors import StoreError
 
 PROJECT = Path(__file__).resolve().parents[2]

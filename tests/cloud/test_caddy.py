@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aws.caddy import caddy_commands, caddy_file, check_domain
+from aws.operations.caddy import caddy_commands, caddy_file, check_domain
 from utils.errors import UsageError
 
 

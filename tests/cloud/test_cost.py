@@ -10,8 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from aws.config import to_iso
-from aws.cost import (
+from aws.books.cost import (
     ADDRESS,
     MACHINE,
     UNSEEN,
@@ -24,8 +23,9 @@ from aws.cost import (
     storage_cost,
     total_usd,
 )
-from aws.instances import Instance
+from aws.config import to_iso
 from aws.journal import ENDED, Attempt, Journal, Record
+from aws.machines.instances import Instance
 from aws.pricing import Price, Prices
 from utils.stores import FolderStore
 

@@ -14,19 +14,19 @@ import pytest
 from doubles.account import Account
 from doubles.set_up import World
 
-from aws.addresses import give_address
+from aws.account.parameters import get_parameter
+from aws.account.schedules import list_kills
 from aws.cloud import Cloud
 from aws.config import SERVING, from_iso
-from aws.deploy import Deployed, DeployOrder, deploy, plan_deployment, serving_password
 from aws.ec2_orchestrator import EC2Place
 from aws.errors import PlaceError
 from aws.journal import ENDED, OPEN, Journal, Record
-from aws.launch import Launch
-from aws.page_health import PageHealth
-from aws.parameters import get_parameter
+from aws.machines.launch import Launch
+from aws.operations.addresses import give_address
+from aws.operations.deploy import Deployed, DeployOrder, deploy, plan_deployment, serving_password
+from aws.operations.page_health import PageHealth
 from aws.places import Job, LogPiece, PlaceStatus
 from aws.pricing import Prices
-from aws.schedules import list_kills
 from config import PathSettings, Secret, SecretSettings, Settings
 from utils.errors import ConfigError, SuiteError, UsageError
 from utils.registry import Registry
@@ -158,8 +158,8 @@ def site(account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         sleep=lambda seconds: None,
     )
     place = type("StoryPlace", (FakePlace,), {"story": story})
-    monkeypatch.setattr("aws.deploy.EC2Place", place)
-    monkeypatch.setattr("aws.deploy.wait_for_page", _waiter(story))
+    monkeypatch.setattr("aws.operations.deploy.EC2Place", place)
+    monkeypatch.setattr("aws.operations.deploy.wait_for_page", _waiter(story))
     yield Site(world, cloud, story, Watcher())
 
 
@@ -362,7 +362,7 @@ def test_the_domain_leads_to_the_old_machine_again_where_the_new_one_fails_at_la
         raise PlaceError("the schedule stays.")
 
     with monkeypatch.context() as patch:
-        patch.setattr("aws.schedules.remove_kill", refuse)
+        patch.setattr("aws.account.schedules.remove_kill", refuse)
         patch.setattr("aws.ec2_orchestrator.settle", lambda cloud, record: record)
         with pytest.raises(PlaceError, match="the schedule stays"):
             site.deploy(domain="talk.example.org")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from doubles.console import RUN, Console
 
-from aws.policies import caller_policy
+from aws.account.policies import caller_policy
 from utils.command_line import FAILED, WRONG_USAGE
 
 TOKEN = "hf_" + "Q7x" * 10

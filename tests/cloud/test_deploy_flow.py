@@ -10,11 +10,11 @@ from doubles.cloud import Site
 from doubles.machines import Conduct
 from doubles.sshd import needs_sshd
 
-from aws import deploy as deploying
-from aws.deploy import Deployed, DeployOrder, DeployPlan, deploy, plan_deployment
 from aws.errors import PlaceError
 from aws.journal import ENDED, OPEN
-from aws.page_health import READY, PageHealth
+from aws.operations import deploy as deploying
+from aws.operations.deploy import Deployed, DeployOrder, DeployPlan, deploy, plan_deployment
+from aws.operations.page_health import READY, PageHealth
 from config import Secret
 
 pytestmark = needs_sshd

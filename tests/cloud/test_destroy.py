@@ -11,12 +11,12 @@ import pytest
 from doubles.account import Account
 from doubles.set_up import World
 
-from aws.belongings import Resource
+from aws.account.belongings import Resource
+from aws.account.destroy import Removal, destroy, plan_destroy
+from aws.account.parameters import make_password, put_parameter
+from aws.account.schedules import list_kills, make_kill
+from aws.account.setup import find_security_group
 from aws.config import TAG_PROJECT, TRAINING
-from aws.destroy import Removal, destroy, plan_destroy
-from aws.parameters import make_password, put_parameter
-from aws.schedules import list_kills, make_kill
-from aws.setup import find_security_group
 
 RUN = "llama-20261121-101530-3f2a"
 REGIONS = ("us-east-1", "eu-west-1", "ap-south-1", "eu-north-1")  # of the 17 that moto has: each takes its time
@@ -116,7 +116,7 @@ def test_with_data_the_bucket_goes_with_all_versions_and_uploads(world: World) -
 
 
 def test_many_objects_are_deleted_in_batches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aws.destroy.DELETED_AT_ONCE", 3)
+    monkeypatch.setattr("aws.account.destroy.DELETED_AT_ONCE", 3)
     put(world, *(f"logs/{number}" for number in range(8)))
     assert all(each.gone for each in Removing(world).run(with_data=True))
     assert len(world.account.calls_of("DeleteObjects")) == 3
@@ -134,7 +134,7 @@ def test_objects_that_are_not_ours_stay_and_keep_the_bucket(world: World) -> Non
 
 
 def test_a_bucket_that_stays_says_what_it_costs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aws.belongings.S3_USD_PER_GB_MONTH", 23_000.0)
+    monkeypatch.setattr("aws.account.belongings.S3_USD_PER_GB_MONTH", 23_000.0)
     put(world, "models/x", size_bytes=1_000_000)
     put(world, "models/x", size_bytes=1_000_000)  # the old version costs as much
     bucket = next(each for each in plan_destroy(world.sessions, world.names) if each.kind == "bucket")

@@ -16,11 +16,11 @@ from doubles.account import ACCOUNT_NUMBER, Account
 from moto.ec2 import ec2_backends
 from moto.ec2.models.spot_requests import SpotInstanceRequest
 
-from aws import findings as kinds
+from aws.account.schedules import list_kills, make_kill
+from aws.books import findings as kinds
+from aws.books.doctor import Finding, Reaped, examine, reap
 from aws.config import SERVING, TAG_DEADLINE, TAG_PROJECT, TRAINING, Names, to_iso
-from aws.doctor import Finding, Reaped, examine, reap
 from aws.journal import ENDED, Attempt, Journal, Record
-from aws.schedules import list_kills, make_kill
 from aws.sessions import Sessions
 from aws.storage import S3Store
 from config import AwsSettings
@@ -491,7 +491,7 @@ def test_ready_for_json_and_for_people(world: World) -> None:
 
 
 def test_every_kind_is_mended_or_says_why_not() -> None:
-    from aws import reaping
+    from aws.books import reaping
 
     mended: Callable[[str], bool] = lambda kind: kind not in reaping.LEFT_ALONE  # noqa: E731
     every = {value for name, value in vars(kinds).items() if name.isupper()}

@@ -28,7 +28,7 @@ from aws.errors import (
     ThrottleError,
 )
 from aws.faults import TOKEN_USED_UP
-from aws.images import resolve_image
+from aws.machines.images import resolve_image
 from aws.sessions import Sessions
 
 RUN = "llama-20261121-101530-3f2a"

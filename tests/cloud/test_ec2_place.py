@@ -14,8 +14,8 @@ from doubles.sshd import needs_sshd
 from aws import ssh
 from aws.ec2_orchestrator import EC2Place
 from aws.errors import CredentialsError, HostKeyMismatch, PlaceError, SshError
-from aws.follow import follow
 from aws.journal import ENDED, OPEN
+from aws.operations.follow import follow
 from aws.places import DONE, FAILED, GONE, RUNNING, STARTING, WAITING
 
 pytestmark = needs_sshd
@@ -93,7 +93,7 @@ def test_a_machine_that_ends_while_it_is_set_up(site: Site, place: EC2Place) -> 
 def test_a_console_without_host_keys_sends_nothing(
     site: Site, place: EC2Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aws.handover.CONSOLE_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("aws.machines.handover.CONSOLE_TIMEOUT_SECONDS", 0.2)
     site.machines.plan(Conduct(silent_looks=10_000))
     job = site.begin()
     with pytest.raises(PlaceError, match="shows no SSH host keys"):

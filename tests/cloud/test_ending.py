@@ -8,8 +8,8 @@ import pytest
 from doubles.console import FAR, OTHER, RUN, Console
 
 from aws.cloud import Cloud, open_cloud
-from aws.ending import Chosen, Ended, choose_instances, terminate_instances
 from aws.journal import OPEN
+from aws.machines.ending import Chosen, Ended, choose_instances, terminate_instances
 from config import load_settings
 from utils.errors import StoreError
 
@@ -48,7 +48,7 @@ def test_books_that_cannot_be_closed_do_not_hide_the_proof(
     def refuse(*_: object) -> None:
         raise StoreError("S3 denies access.")
 
-    monkeypatch.setattr("aws.ending.settle", refuse)
+    monkeypatch.setattr("aws.machines.ending.settle", refuse)
     with caplog.at_level(logging.WARNING):
         (ended,) = terminate_instances(cloud, choose_instances(cloud, [], RUN, False))
     assert ended.proof and console.journal.read(RUN).state == OPEN

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from doubles.console import FAR, OTHER, PAGE, RUN, Console
 
+from aws.account.schedules import list_kills, make_kill
 from aws.journal import ENDED
-from aws.schedules import list_kills, make_kill
 from utils.command_line import FAILED, WRONG_USAGE
 
 LATER = datetime(2030, 1, 1, tzinfo=UTC)

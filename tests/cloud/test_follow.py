@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from aws.errors import CredentialsError
-from aws.follow import UNREACHABLE_TRIES, describe_progress, follow, format_duration
+from aws.operations.follow import UNREACHABLE_TRIES, describe_progress, follow, format_duration
 from aws.places import DONE, RUNNING, LogPiece, PlaceStatus
 
 

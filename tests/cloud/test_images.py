@@ -6,7 +6,7 @@ import pytest
 from doubles.account import Account
 
 from aws.errors import CredentialsError, ImageError
-from aws.images import login_user, resolve_image
+from aws.machines.images import login_user, resolve_image
 from aws.sessions import Sessions
 from config import AwsSettings
 

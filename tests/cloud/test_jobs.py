@@ -10,7 +10,7 @@ import pytest
 import gradio_app
 import training_pipeline
 from aws.config import Names
-from aws.jobs import build_serving_job, build_training_job, job_environment
+from aws.operations.jobs import build_serving_job, build_training_job, job_environment
 from aws.places import Job, Link
 from config import AwsSettings, Settings, load_settings
 from utils.errors import UsageError

@@ -153,13 +153,13 @@ def copy_project(folder: Path, opt: str) -> Path:
         shutil.copy(PROJECT_FOLDER / name, folder / name)
     user = getpass.getuser()
     changes = {
-        "aws/images.py": [('("ubuntu", "ubuntu")', f'("ubuntu", "{user}")')],
+        "aws/machines/images.py": [('("ubuntu", "ubuntu")', f'("ubuntu", "{user}")')],
         "aws/config.py": [('INSTANCE_FOLDER = "/opt/stranger"', f'INSTANCE_FOLDER = "{opt}"')],
-        "aws/handover.py": [
+        "aws/machines/handover.py": [
             ("SYNC_SECONDS = 30", "SYNC_SECONDS = 0.2"),
             ("PAUSE_SECONDS = 2.0", "PAUSE_SECONDS = 0.1"),
         ],
-        "aws/follow.py": [("PAUSE_SECONDS = 1.0", "PAUSE_SECONDS = 0.1")],
+        "aws/operations/follow.py": [("PAUSE_SECONDS = 1.0", "PAUSE_SECONDS = 0.1")],
     }
     for name, pairs in changes.items():
         text = (folder / name).read_text()

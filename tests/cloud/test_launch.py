@@ -13,7 +13,7 @@ from doubles.sshd import needs_sshd
 
 from aws.config import TAG_DEADLINE, TAG_PROJECT, TAG_RUN, from_iso
 from aws.errors import CapacityError, CloudError, NotFound, PermissionDenied, QuotaError
-from aws.launch import KILL_GRACE, Machine
+from aws.machines.launch import KILL_GRACE, Machine
 from utils.errors import StoreError
 
 pytestmark = needs_sshd

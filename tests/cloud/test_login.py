@@ -9,7 +9,7 @@ from doubles.console import FAR, RUN, Console
 
 from aws.cloud import Cloud, open_cloud
 from aws.errors import PlaceError
-from aws.login import build_login
+from aws.machines.login import build_login
 from config import load_settings
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43

@@ -10,7 +10,7 @@ from doubles.console import RUN, Console
 from aws.cloud import open_cloud
 from aws.commands.output import LogStream
 from aws.commands.watcher import TerminalWatcher
-from aws.logs import last_lines, whole_log
+from aws.operations.logs import last_lines, whole_log
 from aws.places import PlaceStatus
 from config import load_settings
 from utils.terminal import CLEAR_LINE, Terminal

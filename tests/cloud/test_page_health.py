@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from aws.errors import PlaceError
-from aws.page_health import PageHealth, check_health, check_page, wait_for_page
+from aws.operations.page_health import PageHealth, check_health, check_page, wait_for_page
 from config import PROJECT_FOLDER, Secret
 
 PASSWORD = Secret("correct horse & bättery")

@@ -7,9 +7,9 @@ import re
 import pytest
 from doubles.account import Account
 
+from aws.account.parameters import delete_parameter, get_parameter, make_password, parameter_exists, put_parameter
 from aws.config import SET_UP, Names
 from aws.errors import CloudError
-from aws.parameters import delete_parameter, get_parameter, make_password, parameter_exists, put_parameter
 from aws.sessions import Sessions
 from config import Secret
 

@@ -6,7 +6,7 @@ import pytest
 from doubles.account import Account
 
 from aws.errors import NotFound, QuotaError
-from aws.quotas import VCPUS, Quota, check_quota, gpu_quota, quota_code, vcpus
+from aws.machines.quotas import VCPUS, Quota, check_quota, gpu_quota, quota_code, vcpus
 from aws.sessions import Sessions
 
 

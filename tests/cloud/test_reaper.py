@@ -11,7 +11,8 @@ import boto3
 import pytest
 from doubles.account import Account
 
-from aws import config, reaper
+from aws import config
+from aws.account import reaper
 from aws.config import to_iso
 
 RUN, OTHER = "llama-20261121-101530-3f2a", "qwen-20261121-101530-0001"

@@ -10,9 +10,9 @@ import pytest
 from doubles.account import ACCOUNT_NUMBER, Account
 from doubles.set_up import shared_session
 
+from aws.account.schedules import Kill, list_kills, make_kill, remove_kill
 from aws.config import Names
 from aws.errors import CloudError, NotFound
-from aws.schedules import Kill, list_kills, make_kill, remove_kill
 from aws.sessions import Sessions
 
 RUN, OTHER = "llama-20261121-101530-3f2a", "qwen-20261121-101530-0001"

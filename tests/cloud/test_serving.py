@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aws.serving import GIB, MACHINE_TYPES, Need, choose_machine, memory_need, version_need
+from aws.operations.serving import GIB, MACHINE_TYPES, Need, choose_machine, memory_need, version_need
 from config import FamilySettings, SuiteError
 from utils.errors import RegistryError, UsageError
 from utils.registry import Registry
@@ -63,7 +63,7 @@ def need_of(parameters: int | None) -> Need:
 
 @pytest.mark.parametrize(
     ("parameters", "measured_peak_gib"),
-    # Base, adapter, app and a reply to 2,000 tokens, anonymous memory; see the comment in aws/serving.py.
+    # Base, adapter, app and a reply to 2,000 tokens, anonymous memory; see the comment in aws/operations/serving.py.
     [(134_515_008, 1.22), (494_032_768, 2.5), (1_235_814_400, 5.73)],
 )
 def test_the_need_is_above_what_was_measured_and_not_far(parameters: int, measured_peak_gib: float) -> None:

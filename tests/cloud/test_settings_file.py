@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aws.settings_file import update_settings
+from aws.account.settings_file import update_settings
 from config import ConfigError, load_settings
 
 PROJECT = Path(__file__).resolve().parents[2]

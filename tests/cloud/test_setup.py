@@ -12,13 +12,13 @@ import pytest
 from doubles.account import Account
 from doubles.set_up import HOME, TOKEN, World
 
-from aws import setup_reaper
+from aws.account import reaper_function as setup_reaper
+from aws.account.keys import make_private_key, public_half
+from aws.account.network import blocks
+from aws.account.policies import scheduler_trust, training_policy
+from aws.account.setup import SetUp, Step, addresses_to_open, caller_address, find_security_group, open_ports
 from aws.config import CHECKPOINTS, SERVING, SET_UP, TAG_PROJECT, TRAINING
 from aws.errors import CloudError, InvalidRequest, NotFound
-from aws.policies import scheduler_trust, training_policy
-from aws.setup import SetUp, Step, addresses_to_open, caller_address, find_security_group, open_ports
-from aws.setup_keys import make_private_key, public_half
-from aws.setup_network import blocks
 from config import AwsSettings, ConfigError, Secret
 from utils.errors import StoreError
 

@@ -10,10 +10,10 @@ import pytest
 from doubles.account import Account
 from doubles.set_up import World
 
+from aws.account.policies import service_trust
+from aws.account.reaper_function import build_zip
+from aws.account.setup import find_security_group
 from aws.config import SERVING, TRAINING
-from aws.policies import service_trust
-from aws.setup import find_security_group
-from aws.setup_reaper import build_zip
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,10 @@ import pytest
 from doubles.sshd import Proxy, Sshd, fingerprint, free_port, make_key, needs_sshd, public_key
 
 from aws import ssh as ssh_module
-from aws import ssh_upload
 from aws.errors import HostKeyMismatch, PlaceError, RemoteError, SshError
+from aws.machines import ssh_upload
+from aws.machines.ssh_upload import side_name
 from aws.ssh import Address, Connection, KeyRefused, LineCut, host_keys_of, wait_for_ssh
-from aws.ssh_upload import side_name
 from utils.errors import StoreError
 
 pytestmark = needs_sshd

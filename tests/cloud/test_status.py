@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from doubles.console import OTHER, RUN, Console
 
+from aws.books.status import build_report, render_report
 from aws.cloud import Cloud, open_cloud
 from aws.ec2_orchestrator import EC2Place
 from aws.places import PlaceStatus
-from aws.status import build_report, render_report
 from config import load_settings
 from utils.errors import StoreError
 
@@ -62,7 +62,7 @@ def test_books_that_cannot_be_closed_are_told_and_stay_open(
     def refuse(*_: object) -> None:
         raise StoreError("S3 denies access.")
 
-    monkeypatch.setattr("aws.status.settle", refuse)
+    monkeypatch.setattr("aws.books.status.settle", refuse)
     (row,) = build_report(cloud)["unfinished"]
     assert (row["stage"], row["message"], row["settled"]) == ("done", "S3 denies access.", False)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from doubles.bad_store import BadStore
 
+from aws.data.training_data import plan_upload, upload
 from aws.instance.sync import Sync
 from aws.instance.units import Unit, unit_of
 from aws.places import Job, Link
-from aws.training_data import plan_upload, upload
 from utils.errors import DataError, StoreError
 
 RUNS = Link("runs", "checkpoints/llama/run-1", "complete.json")

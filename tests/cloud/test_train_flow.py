@@ -15,8 +15,8 @@ from aws.config import from_iso
 from aws.errors import CapacityError, HostKeyMismatch, PlaceError, QuotaError
 from aws.journal import ENDED, OPEN
 from aws.local_place import LocalPlace
+from aws.operations.train import TrainingOrder, run_training
 from aws.places import DONE, FAILED
-from aws.train import TrainingOrder, run_training
 from utils.errors import DataError, StoreError, UsageError
 
 pytestmark = needs_sshd

@@ -9,10 +9,10 @@ from doubles.cloud import Site, later, nothing_left
 from doubles.machines import Machine
 from doubles.sshd import needs_sshd
 
-from aws.ending import choose_instances, terminate_instances
 from aws.journal import ENDED
+from aws.machines.ending import choose_instances, terminate_instances
+from aws.operations.train import TrainingOrder, run_training
 from aws.places import DONE, GONE, INTERRUPTED
-from aws.train import TrainingOrder, run_training
 from utils.errors import UsageError
 
 pytestmark = needs_sshd

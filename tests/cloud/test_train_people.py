@@ -11,10 +11,10 @@ from doubles.sshd import needs_sshd
 
 from aws.config import from_iso, to_iso
 from aws.errors import PlaceError
-from aws.hold import held
 from aws.journal import ENDED, OPEN
+from aws.operations.hold import held
+from aws.operations.train import DETACH, END, GO_ON, TrainingOrder, run_training
 from aws.places import DONE
-from aws.train import DETACH, END, GO_ON, TrainingOrder, run_training
 
 pytestmark = needs_sshd
 LLAMA = TrainingOrder("llama")

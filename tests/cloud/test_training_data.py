@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from aws.config import to_iso
-from aws.data_manifest import MANIFEST_KEY, DataManifest, write_manifest
+from aws.data.data_manifest import MANIFEST_KEY, DataManifest, write_manifest
+from aws.data.training_data import download, plan_upload, read_manifest, upload
 from aws.storage import S3Store
-from aws.training_data import download, plan_upload, read_manifest, upload
 from utils.errors import ConflictError, DataError, StoreError
 from utils.stores import FolderStore, Store
 

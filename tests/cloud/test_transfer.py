@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from aws.data.transfer import copy_version, pull, push
 from aws.storage import S3Store
-from aws.transfer import copy_version, pull, push
 from utils.errors import RegistryError, StoreError
 from utils.registry import Registry
 from utils.stores import FolderStore, Store

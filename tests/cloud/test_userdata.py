@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from doubles.commands import Commands, system
 
-from aws.job_unit import UNIT, build_finish, build_unit
-from aws.userdata import (
+from aws.machines.job_unit import UNIT, build_finish, build_unit
+from aws.machines.userdata import (
     LARGEST_USER_DATA_BYTES,
     Poll,
     build_user_data,

@@ -23,19 +23,19 @@ from doubles.bad_store import BadStore
 from doubles.machines import Machine, Machines, make_project
 from doubles.set_up import shared_session
 
+from aws.account.steps import tag_list
 from aws.cloud import Cloud
 from aws.config import SERVING, TRAINING, Names, to_iso
-from aws.data_manifest import DataManifest, write_manifest
+from aws.data.data_manifest import DataManifest, write_manifest
 from aws.ec2_orchestrator import EC2Place
-from aws.instances import Instance
 from aws.journal import Journal, Record
-from aws.launch import Launch
-from aws.launch import Machine as Wanted
+from aws.machines.instances import Instance
+from aws.machines.launch import Launch
+from aws.machines.launch import Machine as Wanted
 from aws.places import Job, Link, PlaceStatus
 from aws.pricing import Prices
+from aws.operations.train import END, TrainingOrder, TrainingPlan, TrainingResult, plan_training, run_training
 from aws.sessions import Sessions
-from aws.setup_steps import tag_list
-from aws.train import END, TrainingOrder, TrainingPlan, TrainingResult, plan_training, run_training
 from config import AwsSettings, PathSettings, Settings, TrainingMachineSettings
 from utils.stores import Store
 from utils.versions import FileSum
@@ -238,8 +238,8 @@ def local_names(project: Path) -> list[Any]:
     """What differs between an instance of EC2 and a machine of a test: its user, the code, and secrets by name."""
     user = getpass.getuser()
     return [
-        mock.patch("aws.images.login_user", lambda name: user),
-        mock.patch("aws.handover.PROJECT_FOLDER", project),
-        mock.patch("aws.handover.SYNC_SECONDS", 0.1),
+        mock.patch("aws.machines.images.login_user", lambda name: user),
+        mock.patch("aws.machines.handover.PROJECT_FOLDER", project),
+        mock.patch("aws.machines.handover.SYNC_SECONDS", 0.1),
         mock.patch.object(Names, "hf_token", ""),
     ]

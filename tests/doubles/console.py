@@ -127,7 +127,7 @@ class Console:
         """What init, and with a series upload-data, would have made."""
         self.world.init()
         if series:
-            from aws.training_data import plan_upload, upload
+            from aws.data.training_data import plan_upload, upload
 
             upload(plan_upload(series, self.store))
 

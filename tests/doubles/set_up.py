@@ -10,9 +10,9 @@ from typing import Any
 import boto3
 from doubles.account import ACCOUNT_NUMBER, Account
 
+from aws.account.setup import SetUp, Step, find_security_group
 from aws.config import Names
 from aws.sessions import Sessions
-from aws.setup import SetUp, Step, find_security_group
 from config import AwsSettings, Secret
 
 HOME = "203.0.113.7"

@@ -1,0 +1,1 @@
+"""What the project has in an AWS account: made, completed and removed."""

@@ -1,0 +1,1 @@
+"""What runs, what it costs, and what is left over."""

@@ -1,0 +1,1 @@
+"""What lies in the bucket: training data and versions on their way."""

@@ -1,0 +1,1 @@
+"""One instance: asked for, reached, given its work, ended."""

@@ -1,0 +1,1 @@
+"""A training or a page from the plan to its end."""
