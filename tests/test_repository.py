@@ -169,7 +169,7 @@ def test_every_command_of_deploy_aws_is_in_its_document() -> None:
 
 
 def test_the_document_lists_the_actions_that_have_no_narrower_form() -> None:
-    from aws.policies import NO_NARROWER_FORM
+    from aws.account.policies import NO_NARROWER_FORM
 
     text = (PROJECT / "docs" / "aws.md").read_text(encoding="utf-8")
     table = text.partition("<!-- no-narrower-form -->")[2].partition("<!-- end -->")[0]

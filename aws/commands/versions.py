@@ -65,7 +65,14 @@ def _copy_version(arguments: argparse.Namespace, settings: Settings, terminal: T
             bar.update(done - bar.n)
 
         moved = copy_version(
-            source, target, arguments.family, arguments.version, actor=actor(), reason=arguments.reason, progress=show
+            source,
+            target,
+            arguments.family,
+            arguments.version,
+            actor=actor(),
+            reason=arguments.reason,
+            promote=True,
+            progress=show,
         )
     if arguments.json:
         print_json(asdict(moved))

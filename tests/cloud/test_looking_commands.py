@@ -254,10 +254,10 @@ def test_models_come_and_go(console: Console, tmp_path: Path) -> None:
     assert (done.code, done.changes) == (0, []) and "would go: s3://" in done.out
     assert not (tmp_path / "here").exists()
     done = console("models", "pull", "llama", *here, "--json")
-    assert done.code == 0 and done.json["copied"] is True
+    assert done.code == 0 and done.json["copied"] is True and done.json["is_latest"] is True
     for key, _ in list(console.store.list("models/")):
         console.store.delete(key)
-    assert console("models", "push", "llama", version, *here).code == 0
+    assert console("models", "push", "llama", *here).code == 0
     assert [each.version for each in console.registry.list("llama")] == [version]
     assert "is in s3://" in console("models", "push", "llama", version, *here).out
 

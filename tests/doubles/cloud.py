@@ -32,9 +32,9 @@ from aws.journal import Journal, Record
 from aws.machines.instances import Instance
 from aws.machines.launch import Launch
 from aws.machines.launch import Machine as Wanted
+from aws.operations.train import END, TrainingOrder, TrainingPlan, TrainingResult, plan_training, run_training
 from aws.places import Job, Link, PlaceStatus
 from aws.pricing import Prices
-from aws.operations.train import END, TrainingOrder, TrainingPlan, TrainingResult, plan_training, run_training
 from aws.sessions import Sessions
 from config import AwsSettings, PathSettings, Settings, TrainingMachineSettings
 from utils.stores import Store
