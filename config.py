@@ -17,6 +17,7 @@ from pathlib import Path
 
 ENVIRONMENT_PREFIX = "STRANGER_"
 FAMILIES = ("llama", "qwen")
+FORMATS = ("pairs", "scenes")
 # Who answers, from the best down; see character_chatbot/sources.py.
 RUNGS = ("version", "fine-tuned", "base", "nano", "quotes")
 PROJECT_FOLDER = Path(__file__).resolve().parent
@@ -118,8 +119,10 @@ class TrainingSettings:
     epochs: float = 3.0
     sequences_per_step: int = 8
     sequences_per_batch: int = 0  # at once in memory, the rest is accumulated; 0: as many as memory is safe for
-    max_length: int = 512  # tokens of one dialogue
-    checkpoint_steps: int = 20
+    format: str = "pairs"  # a sequence for each reply, or "scenes": whole scenes, every reply in them learnt
+    max_length: int = 512  # tokens of one sequence
+    checkpoint_minutes: float = 5.0  # between checkpoints; one more at the end of each epoch; 0: only there
+    checkpoint_steps: int = 0  # at most so many steps between checkpoints; 0: no such limit
     seed: int = 7
 
 
@@ -441,7 +444,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "training.sequences_per_step": (1, 4096),
     "training.sequences_per_batch": (0, 4096),
     "training.max_length": (32, 131_072),
-    "training.checkpoint_steps": (1, 1_000_000),
+    "training.checkpoint_minutes": (0, 1440),
+    "training.checkpoint_steps": (0, 1_000_000),
     "training.seed": (0, 2**32 - 1),
     "nano.vocabulary": (300, 32_000),
     "nano.hidden_size": (32, 1024),
@@ -478,3 +482,8 @@ def _check_ranges(settings: Settings) -> None:
         value = typing.cast(float, values[key])
         if not lowest <= value <= highest:
             raise ConfigError(f"{settings.origin(key)}: {key} is {value}; it goes from {lowest:g} to {highest:g}.")
+    if settings.training.format not in FORMATS:
+        raise ConfigError(
+            f"{settings.origin('training.format')}: training.format is '{settings.training.format}'.",
+            instead=f"There are: {', '.join(FORMATS)}",
+        )

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from config import FAMILIES, RUNGS, Settings, SuiteError
+from config import FAMILIES, FORMATS, RUNGS, Settings, SuiteError
 from utils.command_line import DONE, Parser, actor, add_common_arguments, build_settings, run_command
 from utils.registry_command import add_model_arguments, check_model_arguments, run_model_action
 
@@ -79,10 +79,14 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("family", choices=FAMILIES)
     parser.add_argument("--character", action="append", default=[], metavar="NAME", help="only these (default: all)")
     parser.add_argument("--base", default="", metavar="ID_OR_PATH", help="a repository of the hub, a folder, or nano")
+    parser.add_argument("--format", choices=FORMATS, help="a sequence for each reply, or whole scenes")
     parser.add_argument("--max-steps", type=_count, default=0, metavar="N", help="stop after N steps")
     parser.add_argument("--seed", type=int, metavar="N", help="for the held-out episodes, weights and order")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
     parser.add_argument("--progress", type=Path, metavar="FILE", help="keep one JSON line there: stage, step, loss")
+    parser.add_argument(
+        "--checkpoint-store", metavar="DIR|s3://…", help="copy checkpoints there, and go on from there on a new machine"
+    )
     parser.add_argument("--by", default="", metavar="NAME", help="who asks, for the history (default: user@host)")
     _add_places(parser)
 
@@ -136,6 +140,7 @@ def _flags(arguments: argparse.Namespace) -> dict[str, object]:
     return {
         "paths.data": getattr(arguments, "data", None),
         "paths.registry": getattr(arguments, "registry", None),
+        "training.format": getattr(arguments, "format", None),
         "training.seed": None if chat_seed else getattr(arguments, "seed", None),
     }
 
@@ -169,7 +174,7 @@ def run_data(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def run_train(arguments: argparse.Namespace, settings: Settings) -> int:
-    from aws.storage import open_registry
+    from aws.storage import open_registry, open_store
     from character_chatbot.progress_file import Progress
     from character_chatbot.run import RunRequest, run_training
     from utils.announcements import Announcements
@@ -177,7 +182,10 @@ def run_train(arguments: argparse.Namespace, settings: Settings) -> int:
     by = arguments.by or actor()
     request = RunRequest(arguments.family, tuple(arguments.character), arguments.base, arguments.max_steps, by)
     progress = Progress(arguments.progress)
-    outcome = run_training(request, settings, open_registry(settings), Announcements(), progress)
+    url, aws = arguments.checkpoint_store, settings.aws
+    store = open_store(url, aws.region, aws.profile) if url else None
+    registry = open_registry(settings)
+    outcome = run_training(request, settings, registry, Announcements(), progress, checkpoint_store=store)
     if arguments.json:
         _print_json({"family": arguments.family} | asdict(outcome))
     else:

@@ -38,6 +38,8 @@ class Dialogue:
     position: int  # of the reply's first line in its file
     context: tuple[Turn, ...]
     reply: str
+    scene: int = field(default=-1, compare=False)  # its number in :attr:`DialogueSet.scenes`
+    turn: int = field(default=-1, compare=False)  # of the reply, counted in its scene
 
     def messages(self, cast: Cast, title: str) -> list[Message]:
         return build_messages(cast.get(self.character), title, self.context)
@@ -55,6 +57,7 @@ class DialogueSet:
     training_episodes: tuple[Episode, ...]
     held_out_episodes: tuple[Episode, ...]
     dropped: dict[str, int] = field(default_factory=dict)  # reason: how many dialogues
+    scenes: tuple[tuple[Turn, ...], ...] = ()  # all turns in order; a scene never crosses an episode
 
     def data_hash(self) -> str:
         """A sha256 over all that training sees: the same data gives the same hash."""
@@ -63,6 +66,12 @@ class DialogueSet:
             messages = dialogue.messages(self.cast, self.title)
             digest.update(json.dumps([messages, dialogue.reply], ensure_ascii=False).encode())
         return digest.hexdigest()
+
+    def scene_hash(self) -> str:
+        """A sha256 over the scenes in which the training dialogues are said."""
+        trained = sorted({dialogue.scene for dialogue in self.training})
+        content = [[[turn.speaker, turn.text] for turn in self.scenes[number]] for number in trained]
+        return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,8 @@ def build_dialogues(
     episodes = sorted(set(zip(spoken["season"].tolist(), spoken["episode"].tolist(), strict=True)))
     held_out_episodes = choose_held_out(episodes, settings.held_out_share, seed)
     dropped: Counter[str] = Counter()
-    found = _unique(_walk_dialogues(spoken, cast, settings.context_turns), dropped)
+    scenes = list(build_turns(spoken, cast))
+    found = _unique(_walk_dialogues(scenes, settings.context_turns), dropped)
     trained = {d.character for d in found if (d.season, d.episode) not in held_out_episodes}
     untrained = [name for name in chosen if name not in trained]
     speakers = chosen or tuple(n for n in _with_enough_replies(found, settings.minimum_replies) if n in trained)
@@ -121,6 +131,7 @@ def build_dialogues(
         training_episodes=tuple(e for e in episodes if e not in held_out_episodes),
         held_out_episodes=held_out_episodes,
         dropped=dict(dropped),
+        scenes=tuple(tuple(each.turn for each in scene) for scene in scenes),
     )
 
 
@@ -176,8 +187,8 @@ def _split_at_breaks(turns: Iterable[SpokenTurn]) -> Iterator[list[SpokenTurn]]:
     yield piece
 
 
-def _walk_dialogues(spoken: pd.DataFrame, cast: Cast, context_turns: int) -> Iterator[Dialogue]:
-    for turns in build_turns(spoken, cast):
+def _walk_dialogues(scenes: Sequence[Sequence[SpokenTurn]], context_turns: int) -> Iterator[Dialogue]:
+    for number, turns in enumerate(scenes):
         for index, spoken_turn in enumerate(turns):
             speaker = spoken_turn.turn.speaker
             context = tuple(earlier.turn for earlier in turns[max(0, index - context_turns) : index])
@@ -191,6 +202,8 @@ def _walk_dialogues(spoken: pd.DataFrame, cast: Cast, context_turns: int) -> Ite
                     spoken_turn.position,
                     context,
                     spoken_turn.turn.text,
+                    number,
+                    index,
                 )
 
 

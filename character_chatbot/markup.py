@@ -7,7 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from character_chatbot.status import data_totals, perplexity_text, run_facts, size_text
+from character_chatbot.curve import bounds, place, smooth
+from character_chatbot.status import (
+    data_totals,
+    perplexity_text,
+    run_facts,
+    size_text,
+    training_facts,
+    training_title,
+)
 from utils.announcements import Announcement
 
 if TYPE_CHECKING:
@@ -103,6 +111,46 @@ def status_blocks(status: Mapping[str, Any]) -> tuple[str, str, str]:
         _run_section(status["run"]),
         _data_section(status["data"]),
     )
+
+
+def training_block(training: Mapping[str, Any] | None) -> str:
+    """A training that has not become a version yet, with the curve of its loss; empty where there is none."""
+    if training is None:
+        return ""
+    steps = int(training["last"].get("steps", 0))
+    return (
+        f'<section id="training"><h2>{escape(training_title(training))}</h2>{_facts(training_facts(training))}'
+        f"{loss_curve(training['losses'], steps)}</section>"
+    )
+
+
+def loss_curve(losses: Sequence[Sequence[float]], steps: int) -> str:
+    """The loss by step, as wide as its place: the picture is stretched, the words beside it are not.
+
+    Args:
+        losses: step and loss in nats per token.
+        steps: of the whole run; what is to come stays empty.
+    """
+    points = [(float(step), float(loss)) for step, loss in losses]
+    if not points:
+        return ""
+    (first, start), (last, end) = points[0], points[-1]
+    low, high = bounds([loss for _, loss in points])
+    told = f"Training loss: {start:.2f} at step {first:.0f}, {end:.2f} at step {last:.0f} of {steps}"
+    lines = "".join(
+        f'<polyline class="{name}" points="{_points(place(line, steps, low, high))}"/>'
+        for name, line in (("each", points), ("mean", smooth(points)))
+    )
+    return (
+        f'<figure class="curve" role="img" aria-label="{told}"><figcaption>Training loss, nats per token</figcaption>'
+        f"<span>{high:.2f}</span><span>{low:.2f}</span>"
+        f'<svg viewBox="0 0 1000 1000" preserveAspectRatio="none" aria-hidden="true">{lines}</svg>'
+        f"<span>step 0</span><span>{steps:,}</span></figure>"
+    )
+
+
+def _points(points: Iterable[tuple[float, float]]) -> str:
+    return " ".join(f"{1000 * x:.1f},{1000 * y:.1f}" for x, y in points)
 
 
 def table(heading: Sequence[str], rows: Iterable[Sequence[object]], caption: str) -> str:

@@ -12,6 +12,7 @@ from character_chatbot import markup
 from character_chatbot.service import DEFAULT_NAME, LONGEST_NAME_CHARACTERS, Service
 from character_chatbot.status import build_status
 from character_chatbot.talk import Change, Talk, Views
+from character_chatbot.watching import read_training
 from config import Settings, SuiteError
 from utils.registry import Registry
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import gradio as gr
 
 REPLIES_AT_ONCE = 40  # conversations that wait or stream; further ones see their place in the queue
+REFRESH_SECONDS = 3.0  # while a training runs and somebody has opened the Status tab
 STYLE_SHEET = Path(__file__).with_suffix(".css")
 
 Parts = dict[str, Any]  # components by name
@@ -140,19 +142,37 @@ def _lay_out_status(tab: gr.Tab, service: Service, registry: Registry, family: s
 
     refresh = gr.Button("Refresh", elem_id="refresh")
     with gr.Column(elem_id="status"):
-        speaking, run = gr.HTML(), gr.HTML()
+        speaking, training, run = gr.HTML(), gr.HTML(), gr.HTML()
         curve = gr.LinePlot(
             x="step", y="loss", x_title="step", y_title="training loss", height=260, visible=False, buttons=[],
             label="Training loss of the active version",
         )  # fmt: skip
         data = gr.HTML()
+    clock = gr.Timer(REFRESH_SECONDS, active=False)
+    parts = [training, clock, speaking, run, curve, data]
 
     def show() -> tuple[Any, ...]:
-        return _show_status(service, registry, family)
+        return (*_show_training(service), *_show_status(service, registry, family))
 
-    options: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
-    for event in (tab.select, refresh.click):
-        event(show, outputs=[speaking, run, curve, data], **options)
+    def watch() -> tuple[Any, ...]:
+        block, timer = _show_training(service)
+        rest = [gr.skip()] * 4 if timer.active else _show_status(service, registry, family)
+        return (block, timer, *rest)
+
+    for event, act, progress in (
+        (tab.select, show, "minimal"),
+        (refresh.click, show, "minimal"),
+        (clock.tick, watch, "hidden"),
+    ):
+        event(act, outputs=parts, api_visibility="private", show_progress=progress)
+
+
+def _show_training(service: Service) -> tuple[str, gr.Timer]:
+    """The block of a training that goes on or was stopped, and the clock, which ticks while one goes on."""
+    import gradio as gr
+
+    training = read_training(service.settings.paths.runs)
+    return markup.training_block(training), gr.Timer(active=bool(training and training["running"]))
 
 
 def _show_status(service: Service, registry: Registry, family: str) -> tuple[Any, ...]:

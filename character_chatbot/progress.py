@@ -1,24 +1,28 @@
-"""What a training run does besides steps: progress shown and told, checkpoint marks, and stopping on Ctrl-C."""
+"""How a training is watched: what each step measured, for the bar, the progress file and the metrics file."""
 
 from __future__ import annotations
 
 import logging
-import signal
-import types
-from collections.abc import Callable
-from pathlib import Path
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from character_chatbot.checkpoints import mark_complete
+from character_chatbot.metrics_file import Measured, MetricsFile
+from character_chatbot.resumable import TokenCounts
 
 logger = logging.getLogger(__name__)
 
+Listener = Callable[[Measured], None]
+
 
 class ProgressBar(TrainerCallback):
-    """Loss and time left; on an output that is no terminal, a line in the log for each tenth instead."""
+    """Loss, pace and time left; on an output that is no terminal, a line in the log for each tenth instead."""
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="training", unit="step", disable=None)
@@ -26,60 +30,111 @@ class ProgressBar(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._bar.update(state.global_step - self._bar.n)
 
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._bar.close()
+
+    def show(self, measured: Measured) -> None:
+        """Show what a step measured."""
+        self._bar.set_postfix_str(bar_text(measured))
+        tenth = max(1, measured.steps // 10)
+        if self._bar.disable and (measured.step % tenth == 0 or measured.step == measured.steps):
+            logger.info("step %d of %d, %s", measured.step, measured.steps, bar_text(measured))
+
+
+def bar_text(measured: Measured) -> str:
+    """``loss 2.310, held-out 2.41, 812 tokens/s (94 supervised), peak 1.2 GB``, as far as it is known."""
+    held_out, pace = measured.held_out_loss, measured.tokens_per_second
+    parts = [
+        f"loss {measured.loss:.3f}" if measured.loss is not None else "",
+        f"held-out {held_out:.3f}" if held_out is not None else "",
+        f"{pace:,.0f} tokens/s ({measured.supervised_tokens_per_second or 0:,.0f} supervised)" if pace else "",
+        f"peak {measured.peak_memory_bytes / 1e9:.1f} GB" if measured.peak_memory_bytes else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+class Meter(TrainerCallback):
+    """Measures each logging step and tells the listeners.
+
+    Args:
+        counts: of the trainer.
+        listeners: told after each logging step.
+        metrics: gets a line for each logging step.
+        stopwatch: seconds that only ever grow.
+    """
+
+    def __init__(
+        self,
+        counts: TokenCounts,
+        listeners: Sequence[Listener],
+        metrics: MetricsFile,
+        *,
+        stopwatch: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._counts, self._listeners, self._metrics = counts, [metrics.add, *listeners], metrics
+        self._stopwatch = stopwatch
+        self._began = self._step_began = stopwatch()
+        self._busy_seconds = 0.0
+        self._before = (0, 0)  # tokens and supervised tokens by the last logging step
+        self._first: tuple[int, float] | None = None  # the first logging step of this process, and when
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._began = self._stopwatch()
+        self._metrics.begin(state.global_step, state.max_steps, state.log_history)
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._step_began = self._stopwatch()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._busy_seconds += self._stopwatch() - self._step_began
+
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs: dict[str, float] = kwargs["logs"]
         if "loss" not in logs:
             return
-        self._bar.set_postfix(loss=f"{logs['loss']:.3f}")
-        tenth = max(1, state.max_steps // 10)
-        if self._bar.disable and (state.global_step % tenth == 0 or state.global_step == state.max_steps):
-            logger.info("step %d of %d, loss %.3f", state.global_step, state.max_steps, logs["loss"])
+        measured = self._measure(state, logs)
+        for tell in self._listeners:
+            tell(measured)
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._bar.close()
+    def _measure(self, state: TrainerState, logs: dict[str, float]) -> Measured:
+        now, seconds = self._stopwatch(), max(self._busy_seconds, 1e-9)
+        tokens, supervised = (total - old for total, old in zip(self._totals(), self._before, strict=True))
+        self._before, self._busy_seconds = self._totals(), 0.0
+        self._first = self._first or (state.global_step, now)
+        return Measured(
+            step=state.global_step,
+            steps=state.max_steps,
+            epoch=state.epoch,
+            loss=logs["loss"],
+            held_out_loss=next(
+                (each["eval_loss"] for each in reversed(state.log_history) if "eval_loss" in each), None
+            ),
+            learning_rate=logs.get("learning_rate"),
+            tokens_per_second=tokens / seconds,
+            supervised_tokens_per_second=supervised / seconds,
+            peak_memory_bytes=peak_memory_bytes(),
+            seconds=now - self._began,
+            seconds_left=self._seconds_left(state, now),
+        )
+
+    def _totals(self) -> tuple[int, int]:
+        return self._counts.tokens, self._counts.supervised
+
+    def _seconds_left(self, state: TrainerState, now: float) -> int | None:
+        if self._first is None or state.global_step <= self._first[0]:
+            return None
+        pace = (now - self._first[1]) / (state.global_step - self._first[0])
+        return round(pace * max(0, state.max_steps - state.global_step))
 
 
-class StepReport(TrainerCallback):
-    """Tells ``show`` step, steps and loss (nats per token) after each step."""
-
-    def __init__(self, show: Callable[[int, int, float], None]) -> None:
-        self._show = show
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        logs: dict[str, float] = kwargs["logs"]
-        if "loss" in logs:
-            self._show(state.global_step, state.max_steps, logs["loss"])
+def _last(state: TrainerState, name: str) -> float | None:
+    """The last value of this name that was logged."""
+    return next((each[name] for each in reversed(state.log_history) if name in each), None)
 
 
-class CheckpointMark(TrainerCallback):
-    """Marks each checkpoint complete once all of it is written."""
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        mark_complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
-
-
-class StopOnSignal(TrainerCallback):
-    """SIGINT or SIGTERM ends the run after the step at hand, with a checkpoint; a second one ends it at once."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> StopOnSignal:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._receive)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _receive(self, number: int, frame: types.FrameType | None) -> None:
-        self.received = number
-        signal.signal(number, self._before[number])
-        tqdm.write("Stopping after this step; the same command will go on from here. Once more: at once.")
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if self.received is not None:
-            control.should_save = True
-            control.should_training_stop = True
+def peak_memory_bytes() -> int:
+    """The most that torch has held on the GPU; without one, the most that this process has held in memory."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -12,12 +12,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from character_chatbot.metrics_file import Measured
 from utils.line_file import LineFile
 
 PREPARING, BASE, TRAINING, EVALUATING, PUBLISHING, DONE = STAGES = (
     "preparing", "base", "training", "evaluating", "publishing", "done",
 )  # fmt: skip
 SHORTEST_PAUSE_SECONDS = 1.0
+# Of what a step of training measures, beside its loss; absent where it is not known.
+TOLD = ("tokens_per_second", "supervised_tokens_per_second", "peak_memory_bytes")
 
 
 class Progress:
@@ -40,12 +43,13 @@ class Progress:
         self._stage, self._step, self._steps = PREPARING, 0, 0
         self._loss: float | None = None
         self._held_out_loss: float | None = None
+        self._told: dict[str, float | int | None] = {}
         self._first: tuple[int, float] | None = None  # the stage's first step that was seen, and when
         self._written = -math.inf
 
     def begin(self, stage: str) -> None:
         """A new stage; the last loss of training is kept, so that the end still tells it."""
-        self._stage, self._step, self._steps, self._first = stage, 0, 0, None
+        self._stage, self._step, self._steps, self._first, self._told = stage, 0, 0, None, {}
         if stage in (BASE, TRAINING):
             self._loss = None
         self._write()
@@ -58,6 +62,14 @@ class Progress:
         self._loss = self._loss if loss is None else loss
         if step >= steps or now - self._written >= SHORTEST_PAUSE_SECONDS:
             self._write()
+
+    def measured(self, measured: Measured) -> None:
+        """A step of training is done; what it measured is told beside its loss."""
+        told = measured.to_dict()
+        self._told = {name: told[name] for name in TOLD if name in told}
+        if measured.held_out_loss is not None:
+            self._held_out_loss = measured.held_out_loss
+        self.step(measured.step, measured.steps, measured.loss)
 
     def held_out(self, loss: float) -> None:
         """The adapter's mean loss on the held-out replies, in nats per token."""
@@ -77,7 +89,7 @@ class Progress:
         known = {} if self._held_out_loss is None else {"held_out_loss": _number(self._held_out_loss)}
         line = {"stage": self._stage, "step": self._step, "steps": self._steps, "loss": _number(self._loss)}
         at = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self._file.write(line | known | {"seconds_left": self.seconds_left, "at": at})
+        self._file.write(line | known | self._told | {"seconds_left": self.seconds_left, "at": at})
 
 
 def _number(value: float | None) -> float | None:

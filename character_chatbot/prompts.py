@@ -81,14 +81,48 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
-    """Token ids of :func:`render_prompt`."""
-    return list(tokenizer(render_prompt(tokenizer, messages), add_special_tokens=False)["input_ids"])
+    """Token ids of :func:`render_prompt`: what the character has said before is spelt as when it was learnt."""
+    parts = split_prompt(tokenizer, messages)
+    said = [encode_text(tokenizer, message["content"]) for message in messages if message["role"] == "assistant"]
+    ids = list(parts[0])
+    for spoken, part in zip(said, parts[1:], strict=False):
+        ids += [*spoken, *part]
+    return ids
+
+
+def split_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[list[int]]:
+    """Token ids of the prompt before, between and after the messages of the assistant, whose contents are left out.
+
+    Some tokenizers join the line break in front of a text with it. A reply is generated behind the break, so it has to
+    be spelt by itself wherever it stands. One part alone, of the whole prompt, where a template allows no cutting.
+    """
+    number, contents = 0, [message["content"] for message in messages]
+    while any(f"reply-{number}-here" in content for content in contents):
+        number += 1
+    marker = f"reply-{number}-here"
+    marked = [message | {"content": marker} if message["role"] == "assistant" else message for message in messages]
+    texts = render_prompt(tokenizer, marked).split(marker)
+    if len(texts) != 1 + sum(message["role"] == "assistant" for message in messages):
+        texts = [render_prompt(tokenizer, messages)]
+    return [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+
+
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of what a character says, without its end."""
+    return list(tokenizer(disarm(tokenizer, text), add_special_tokens=False)["input_ids"])
 
 
 def encode_reply(tokenizer: PreTrainedTokenizerBase, reply: str) -> list[int]:
     """Token ids of a reply and the end-of-turn token behind it."""
-    ids = tokenizer(disarm(tokenizer, reply), add_special_tokens=False)["input_ids"]
-    return [*ids, end_of_turn(tokenizer)]
+    return [*encode_text(tokenizer, reply), end_of_turn(tokenizer)]
+
+
+def reply_header(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens with which the template opens a reply; none where it opens it with nothing of its own."""
+    messages = [{"role": "user", "content": "text"}]
+    rendered = str(tokenizer.apply_chat_template(messages, tokenize=False, date_string=TEMPLATE_DATE))
+    header = render_prompt(tokenizer, messages).removeprefix(rendered)
+    return list(tokenizer(header, add_special_tokens=False)["input_ids"])
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -13,18 +13,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from character_chatbot.bases import NANO, Base, choose_base, default_base, load_model, load_tokenizer
+from character_chatbot.checkpoint_store import CheckpointStore
 from character_chatbot.corpus import Corpus, load_corpus
-from character_chatbot.devices import Device, choose_device
+from character_chatbot.curve import draw_png
+from character_chatbot.devices import Device, choose_device, choose_training_device
 from character_chatbot.dialogues import DialogueSet
 from character_chatbot.evaluation import Perplexity, choose_replies, evaluate_perplexity
 from character_chatbot.examples import Example, encode_dialogues
+from character_chatbot.handover import CheckpointSink
+from character_chatbot.metrics_file import METRICS, MetricsFile
 from character_chatbot.nano import NanoRecipe, fetch_nano_base
 from character_chatbot.progress_file import BASE, DONE, EVALUATING, PREPARING, PUBLISHING, TRAINING, Progress
+from character_chatbot.scenes import encode_scenes
+from character_chatbot.stopping import ending_on_sigterm
 from character_chatbot.training import TrainingResult, train_adapter
 from character_chatbot.version import build_run, write_version
 from config import Settings, TrainingSettings
@@ -33,12 +39,15 @@ from utils.errors import RegistryError, TrainingError
 from utils.files import write_atomic
 from utils.hub import check_hub
 from utils.registry import Registry
+from utils.stores import Store
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
+SCENES = "scenes"  # as a value of training.format
+NOT_IN_NAME = ("checkpoint_minutes", "checkpoint_steps")  # training numbers that do not shape what is learnt
 PUBLISHED = "published.json"  # in the run's folder: which version it has become
 
 
@@ -68,20 +77,31 @@ def run_training(
     registry: Registry,
     announcements: Announcements,
     progress: Progress | None = None,
+    *,
+    checkpoint_store: Store | None = None,
 ) -> RunOutcome:
-    """Load, train, evaluate, publish. ``progress`` hears of each stage and step.
+    """Load, train, evaluate, publish.
+
+    Args:
+        request: what is asked for.
+        settings: of the program.
+        registry: where the version goes.
+        announcements: hear of each step down.
+        progress: hears of each stage and step.
+        checkpoint_store: gets a copy of each checkpoint; where this machine has none, the newest comes from there.
 
     Raises:
         DataError, BaseModelError, TrainingError, RegistryError, StoreError: as their names say.
-        KeyboardInterrupt: stopped; the same request goes on from the last checkpoint.
+        KeyboardInterrupt, SystemExit: stopped; the same request goes on from the last checkpoint.
     """
-    run = _prepare(request, settings, announcements, progress or Progress())
-    with _locked(run.folder):
-        outcome = _published(run, registry)
-        if outcome is None:
-            version, metrics = _publish(run, registry, *_train(run))
-            outcome = RunOutcome(version, metrics, reused=False)
-    run.progress.begin(DONE)
+    with ending_on_sigterm():
+        run = _prepare(request, settings, announcements, progress or Progress())
+        with _locked(run.folder):
+            outcome = _published(run, registry)
+            if outcome is None:
+                version, metrics = _publish(run, registry, *_train(run, _restore(run, checkpoint_store)))
+                outcome = RunOutcome(version, metrics, reused=False)
+        run.progress.begin(DONE)
     return outcome
 
 
@@ -100,17 +120,23 @@ class _Run:
     @functools.cached_property
     def folder(self) -> Path:
         """The same request on the same data and base is the same run: its name is a hash of all that shapes it."""
+        training = asdict(self.settings.training)
         content = {
             "family": self.request.family,
             "base": self.base.name,
             "max_steps": self.request.max_steps,
             "characters": self.dialogues.characters,
             "data": self.dialogues.data_hash(),
+            "scenes": self.dialogues.scene_hash() if self.settings.training.format == SCENES else "",
             "held_out": self.dialogues.held_out_episodes,
-            "training": asdict(self.settings.training),
+            "training": {name: value for name, value in training.items() if name not in NOT_IN_NAME},
         }
         name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         return self.settings.paths.runs / self.request.family / name
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
 
 
 def _prepare(request: RunRequest, settings: Settings, announcements: Announcements, progress: Progress) -> _Run:
@@ -129,6 +155,9 @@ def _prepare(request: RunRequest, settings: Settings, announcements: Announcemen
         announcements=announcements,
     )
     logger.info("base model: %s", base.name)
+    if base.kind != NANO:  # a nano base gains nothing from a smaller number format
+        device = choose_training_device(device)
+        logger.info("%s", device.reason)
     settings = replace(settings, training=_training_settings(settings, base))
     return _Run(request, settings, announcements, progress, dialogues, device, base)
 
@@ -146,11 +175,20 @@ def _fetch_nano(family: str, corpus: Corpus, dialogues: DialogueSet, settings: S
         return fetch_nano_base(recipe, settings.paths.cache, show)
 
 
-def _train(run: _Run) -> tuple[TrainingResult, PreTrainedTokenizerBase, dict[str, Any]]:
+def _restore(run: _Run, store: Store | None) -> CheckpointStore | None:
+    """Where the run's checkpoints are copied to; what is there already comes here if this machine has none."""
+    if store is None:
+        return None
+    kept = CheckpointStore(store, f"checkpoints/{run.request.family}/{run.folder.name}")
+    kept.restore(run.checkpoints)
+    return kept
+
+
+def _train(run: _Run, sink: CheckpointSink | None) -> tuple[TrainingResult, PreTrainedTokenizerBase, dict[str, Any]]:
     """The trained model, its tokenizer, and the metrics."""
     token = run.settings.secrets.hf_token.reveal()
     tokenizer = load_tokenizer(run.base, token)
-    training = _encode(tokenizer, run, "training")
+    training = _encode_training(tokenizer, run)
     held_out = _encode(tokenizer, run, "held_out")
     if not training:
         raise TrainingError(
@@ -166,9 +204,11 @@ def _train(run: _Run) -> tuple[TrainingResult, PreTrainedTokenizerBase, dict[str
         training,
         settings=run.settings.training,
         device=run.device,
-        folder=run.folder / "checkpoints",
+        folder=run.checkpoints,
         max_steps=run.request.max_steps,
-        show=run.progress.step,
+        show=run.progress.measured,
+        metrics=MetricsFile(run.folder / METRICS),
+        sink=sink,
     )
     seconds = time.monotonic() - started
     return result, tokenizer, _measure(result, held_out, run, seconds)
@@ -193,9 +233,20 @@ def _publish(
     )
     folder = run.folder / "version"
     write_version(folder, result.model, tokenizer, base=run.base, dialogues=run.dialogues, run=record, metrics=metrics)
+    _draw_curve(folder / "loss.png", result, metrics)
     version = registry.publish(run.request.family, folder, actor=run.request.actor, reason="trained")
     write_atomic(run.folder / PUBLISHED, json.dumps({"version": version}))
     return version, metrics
+
+
+def _draw_curve(file: Path, result: TrainingResult, metrics: dict[str, Any]) -> None:
+    """Put the curve of the loss beside the weights. A version without it is as good."""
+    held_out = metrics.get("held_out")
+    try:
+        loss = math.log(held_out["adapter_perplexity"]) if held_out else None
+        write_atomic(file, draw_png(result.losses, result.steps, loss))
+    except (ImportError, OSError, ValueError) as error:
+        logger.warning("no loss curve is drawn: %s", error)
 
 
 def _published(run: _Run, registry: Registry) -> RunOutcome | None:
@@ -227,19 +278,35 @@ def _training_settings(settings: Settings, base: Base) -> TrainingSettings:
     )
 
 
+def _encode_training(tokenizer: PreTrainedTokenizerBase, run: _Run) -> list[Example]:
+    """What is learnt from, in the format that is set."""
+    if run.settings.training.format != SCENES:
+        return _encode(tokenizer, run, "training")
+    dialogues, limit = run.dialogues, run.settings.training.max_length
+    scenes = encode_scenes(tokenizer, dialogues.training, dialogues, limit, run.settings.dialogues.context_turns)
+    replies = sum(len(scene.replies()) for scene in scenes)
+    logger.info("%d replies in %d pieces of scenes", replies, len(scenes))
+    _warn_of_long(len(dialogues.training) - replies, len(dialogues.training), "training", limit)
+    return scenes
+
+
 def _encode(tokenizer: PreTrainedTokenizerBase, run: _Run, part: str) -> list[Example]:
     """The ``training`` or ``held_out`` dialogues as token ids; says how many are too long."""
     chosen, limit = getattr(run.dialogues, part), run.settings.training.max_length
     examples = encode_dialogues(tokenizer, chosen, run.dialogues, limit)
-    if len(examples) < len(chosen):
+    _warn_of_long(len(chosen) - len(examples), len(chosen), part, limit)
+    return examples
+
+
+def _warn_of_long(missing: int, count: int, part: str, limit: int) -> None:
+    if missing:
         logger.warning(
             "%d of %d %s dialogues are longer than training.max_length = %d tokens and left out.",
-            len(chosen) - len(examples),
-            len(chosen),
+            missing,
+            count,
             part.replace("_", "-"),
             limit,
         )
-    return examples
 
 
 def _measure(result: TrainingResult, held_out: Sequence[Example], run: _Run, seconds: float) -> dict[str, Any]:
@@ -288,11 +355,20 @@ def _evaluate(
 def _locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a", encoding="utf-8") as file:
+        if not _try_lock(file):
+            raise TrainingError(f"this run is being trained by another process: {folder} is locked.")
+        yield
+
+
+def _try_lock(file: IO[str]) -> bool:
+    """Take the lock; tries again for half a second, because a page that looks whether it is held holds it a moment."""
+    for pause_seconds in (0.1, 0.1, 0.1, 0.1, 0.1, 0.0):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
         except BlockingIOError:
-            raise TrainingError(f"this run is being trained by another process: {folder} is locked.") from None
-        yield
+            time.sleep(pause_seconds)
+    return False
 
 
 def _log_dialogues(dialogues: DialogueSet) -> None:

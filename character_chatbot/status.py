@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from character_chatbot.watching import read_training
 from config import Settings
 from utils.announcements import Announcement
 from utils.errors import SuiteError
@@ -53,6 +54,7 @@ def build_status(
         "speaking": _describe_source(source) if source else None,
         "announcements": [announcement.to_dict() for announcement in announcements],
         "registry": versions,
+        "training": read_training(settings.paths.runs),
         "run": _describe_run(registry, *_active(family, source, versions["versions"])),
         "data": _describe_data(settings, corpus, no_corpus),
     }
@@ -63,6 +65,7 @@ def render_status(status: Status) -> str:
     parts = [
         _render_speaking(status),
         _render_registry(status["registry"], status["family"]),
+        _render_training(status["training"]),
         _render_run(status["run"]),
         _render_data(status["data"]),
     ]
@@ -84,6 +87,32 @@ def run_facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         "Loss, first to last step": _pair(run, "first_loss", "last_loss", 3),
     }
     return [(name, value) for name, value in facts.items() if value]
+
+
+def training_facts(training: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is known of a training that has not become a version yet, as names and values for people."""
+    last = training["last"]
+    step, steps, left = last.get("step", 0), last.get("steps", 0), last.get("seconds_left")
+    pace, learnt = last.get("tokens_per_second"), last.get("supervised_tokens_per_second", 0)
+    facts = {
+        "Run": f"{training['family']} {training['run']}",
+        "Step": f"{step:,} of {steps:,} ({step / max(1, steps):.0%})",
+        "Loss": f"{last['loss']:.3f}" if "loss" in last else None,
+        "Held-out loss": f"{last['held_out_loss']:.3f}" if "held_out_loss" in last else None,
+        "Pace": f"{pace:,.0f} tokens/s, of them {learnt:,.0f} supervised" if pace else None,
+        "Peak memory": size_text(last["peak_memory_bytes"]) if "peak_memory_bytes" in last else None,
+        "Time left": seconds_text(left) if training["running"] and left is not None and step < steps else None,
+        "Last step at": training["at"],
+    }
+    return [(name, value) for name, value in facts.items() if value]
+
+
+def training_title(training: Mapping[str, Any]) -> str:
+    """Whether a training goes on, and if not, how it does."""
+    if not training["running"]:
+        return "Training, stopped: the same command goes on from its last checkpoint"
+    done = training["last"].get("step", 0) >= training["last"].get("steps", 0)
+    return "Training: done, it is evaluated and published" if done else "Training"
 
 
 def perplexity_text(measured: Mapping[str, Any]) -> str:
@@ -226,6 +255,14 @@ def _render_registry(registry: Status, family: str) -> str:
         row = f"  {each['family']:<6} {each['version']}  {mark:<6}  {size_text(each['size_bytes']):>9}  {note}"
         lines.append(row.rstrip())
     return "\n".join(lines)
+
+
+def _render_training(training: Status | None) -> str:
+    if training is None:
+        return ""
+    width = max(len(name) for name, _ in training_facts(training)) + 1
+    rows = (f"  {name + ':':<{width}} {value}" for name, value in training_facts(training))
+    return "\n".join([training_title(training), *rows])
 
 
 def _render_run(run: Status | None) -> str:

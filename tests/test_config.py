@@ -177,6 +177,11 @@ def test_every_range_holds_at_both_ends(tmp_path: Path, key: str) -> None:
             load_settings(write(tmp_path, "my.yaml", ""), tmp_path / "none", {}, {key: outside})
 
 
+def test_an_unknown_format_names_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"flag: training.format is 'acts'\.\n  There are: pairs, scenes"):
+        load_settings(write(tmp_path, "my.yaml", ""), tmp_path / "none", {}, {"training.format": "acts"})
+
+
 @pytest.mark.parametrize("value", ["nan", ".inf", "-1"])
 def test_no_number_outside_the_range_of_the_learning_rate(tmp_path: Path, value: str) -> None:
     with pytest.raises(ConfigError, match="learning_rate"):

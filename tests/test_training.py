@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,9 +70,9 @@ class Project:
         marks = (self.folder / "runs").glob("*/*/checkpoints/checkpoint-*/complete.json")
         return sorted(int(mark.parent.name.rpartition("-")[2]) for mark in marks)
 
-    def start_and_wait(self, step: int) -> subprocess.Popen[bytes]:
+    def start_and_wait(self, step: int, *words: str) -> subprocess.Popen[bytes]:
         """A training that has a checkpoint of this step or a later one."""
-        running = self.start(*self.train())
+        running = self.start(*self.train(), *words)
         until = time.monotonic() + 120
         while max(self.steps_kept(), default=0) < step and running.poll() is None and time.monotonic() < until:
             time.sleep(0.005)
@@ -113,7 +114,7 @@ def test_run_records_what_made_the_version(uninterrupted: Project) -> None:
     assert [step for step, _ in shown["metrics"]["training"]["losses"]] == list(range(1, STEPS + 1))
     assert run["announcements"][0]["got"].startswith("the nano base")
     assert "hf_token" not in json.dumps(run)
-    assert {"adapter_model.safetensors", "base/model.safetensors", "README.md"} <= set(shown["files"])
+    assert {"adapter_model.safetensors", "base/model.safetensors", "README.md", "loss.png"} <= set(shown["files"])
 
 
 def test_adapter_expects_held_out_replies_better_than_its_base(uninterrupted: Project) -> None:
@@ -146,6 +147,24 @@ def test_stopped_run_goes_on_to_the_same_end(
     assert final_losses(project.metrics()) == pytest.approx(final_losses(uninterrupted.metrics()), abs=1e-4)
 
 
+def test_run_goes_on_from_a_store_on_a_new_machine(uninterrupted: Project, project: Project, tmp_path: Path) -> None:
+    words = ("--checkpoint-store", str(tmp_path / "bucket"))
+    running = project.start_and_wait(6, *words)
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(timeout=60) == 143
+    newest = project.steps_kept()[-1]
+    assert list((tmp_path / "bucket").glob(f"checkpoints/llama/*/checkpoint-{newest}/complete.json"))
+    shutil.rmtree(project.folder / "runs")
+
+    done = project.run(*project.train(), *words)
+    assert done.returncode == 0, done.stderr
+    assert f"checkpoint-{newest} comes from {tmp_path / 'bucket'}" in done.stderr
+    assert f"going on from step {newest} " in done.stderr
+    assert final_losses(project.metrics()) == pytest.approx(final_losses(uninterrupted.metrics()), abs=1e-4)
+    (metrics,) = (project.folder / "runs").glob("llama/*/metrics.jsonl")
+    assert [json.loads(line)["step"] for line in metrics.read_text().splitlines()] == list(range(1, STEPS + 1))
+
+
 def test_half_written_checkpoint_is_not_taken(uninterrupted: Project, project: Project) -> None:
     running = project.start_and_wait(6)
     running.kill()
@@ -163,6 +182,7 @@ def test_half_written_checkpoint_is_not_taken(uninterrupted: Project, project: P
 
 def test_two_processes_do_not_train_the_same_run(project: Project) -> None:
     running = project.start_and_wait(3)
+    running.send_signal(signal.SIGSTOP)  # it holds the lock, however long the second one takes to start
     second = project.run(*project.train())
     running.kill()
     running.wait(timeout=60)
@@ -194,6 +214,24 @@ def test_qwen_trains_the_same_way(project: Project) -> None:
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
     assert outcome["metrics"]["held_out"]["adapter_perplexity"] < outcome["metrics"]["held_out"]["base_perplexity"]
+
+
+def test_scenes_are_learnt_the_same_way(uninterrupted: Project, project: Project) -> None:
+    done = project.run(*project.train(), "--format", "scenes", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "107 replies in " in done.stderr
+    metrics, pairs = json.loads(done.stdout)["metrics"], uninterrupted.metrics()["metrics"]
+    assert metrics["held_out"]["adapter_perplexity"] < metrics["held_out"]["base_perplexity"]
+    assert metrics["held_out"]["base_perplexity"] == pytest.approx(pairs["held_out"]["base_perplexity"])
+    assert project.metrics()["run"]["settings"]["training.format"] == "scenes"
+
+
+def test_another_format_is_another_run(project: Project) -> None:
+    project.environment["STRANGER_TRAINING__EPOCHS"] = "1"
+    words = ("train", "llama", "--data", str(SAMPLE), "--character", "Pip", "--max-steps", "1", "--json")
+    outcomes = [json.loads(project.run(*words, "--format", name).stdout) for name in ("pairs", "scenes", "scenes")]
+    assert [outcome["reused"] for outcome in outcomes] == [False, False, True]
+    assert len(list((project.folder / "runs" / "llama").glob("*/published.json"))) == 2
 
 
 def test_unknown_character_names_the_nearest(project: Project) -> None:
