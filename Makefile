@@ -1,10 +1,10 @@
-# make demo: everything from transcripts to a page you can talk to. make test, make lint, make setup, make clean.
+# make demo: everything from transcripts to a page you can talk to. make test, make coverage, make lint, make setup, make clean.
 PYTHON ?= python3
 VENV   ?= .venv
 PORT   ?= 7860
 BIN    := $(VENV)/bin
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo test coverage lint format clean
 
 setup: $(VENV)/.installed
 
@@ -24,7 +24,10 @@ demo: setup
 	@$(BIN)/python scripts/demo.py --port $(PORT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu and not aws" --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu and not aws" $(ARGS)
+
+coverage: ARGS = --cov --cov-report=term:skip-covered
+coverage: test
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
