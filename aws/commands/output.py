@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import codecs
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 from config import Settings
+from utils.command_line import DONE, FAILED
 from utils.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -29,6 +30,20 @@ def open_cloud_at(settings: Settings, terminal: Terminal) -> Cloud:
 def teller(arguments: argparse.Namespace, terminal: Terminal) -> Callable[[str], None]:
     """What a plan is told with: with --dry-run it is the result, else it is shown before the question."""
     return print if arguments.dry_run and not arguments.json else terminal.line
+
+
+def tell_plan(arguments: argparse.Namespace, terminal: Terminal, lines: Sequence[str]) -> int | None:
+    """Tell a launch and ask for it; the exit code if it ends here: a dry run, or a no."""
+    tell = teller(arguments, terminal)
+    for line in lines:
+        tell(line)
+    if arguments.dry_run:
+        print_json({"dry_run": True, "plan": lines}) if arguments.json else print("Nothing was made.")
+        return DONE
+    if terminal.confirm("Launch it?"):
+        return None
+    terminal.line("Nothing was made.")
+    return FAILED
 
 
 def print_json(content: object, *, one_line: bool = False) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from aws.commands.output import open_cloud_at, print_json, teller
+from aws.commands.output import open_cloud_at, print_json, tell_plan
 from aws.commands.watcher import TerminalWatcher
 from config import Settings
-from utils.command_line import DONE, FAILED
+from utils.command_line import DONE
 from utils.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -28,15 +28,9 @@ def run_deploy(arguments: argparse.Namespace, settings: Settings, terminal: Term
         arguments.max_hours,
     )
     plan = plan_deployment(cloud, order)
-    tell = teller(arguments, terminal)
-    for line in plan.lines():
-        tell(line)
-    if arguments.dry_run:
-        print_json({"dry_run": True, "plan": plan.lines()}) if arguments.json else print("Nothing was made.")
-        return DONE
-    if not terminal.confirm("Launch it?"):
-        terminal.line("Nothing was made.")
-        return FAILED
+    refused = tell_plan(arguments, terminal, plan.lines())
+    if refused is not None:
+        return refused
     password, made = serving_password(cloud)
     watcher = TerminalWatcher(terminal, "the page", plan.price.usd_per_hour)
     done = deploy(cloud, order, plan, password, watcher)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from aws.commands.output import open_cloud_at, print_json, teller
+from aws.commands.output import open_cloud_at, print_json, tell_plan
 from aws.commands.watcher import TerminalWatcher
 from config import Settings
 from utils.command_line import DONE, FAILED
@@ -39,15 +39,9 @@ def run_train(arguments: argparse.Namespace, settings: Settings, terminal: Termi
         arguments.new,
     )
     plan = plan_training(cloud, order)
-    tell = teller(arguments, terminal)
-    for line in plan.lines():
-        tell(line)
-    if arguments.dry_run:
-        print_json({"dry_run": True, "plan": plan.lines()}) if arguments.json else print("Nothing was made.")
-        return DONE
-    if not terminal.confirm("Launch it?"):
-        terminal.line("Nothing was made.")
-        return FAILED
+    refused = tell_plan(arguments, terminal, plan.lines())
+    if refused is not None:
+        return refused
     watcher = TerminalWatcher(terminal, f"{order.family} training", plan.price.usd_per_hour)
     result = run_training(cloud, order, plan, watcher)
     terminal.clear()
