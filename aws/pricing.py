@@ -31,6 +31,7 @@ USD_PER_HOUR = {
     "t3.2xlarge": 0.3328,
 }  # fmt: skip
 VOLUME_USD_PER_GB_MONTH = 0.08  # gp3, us-east-1, https://aws.amazon.com/ebs/pricing, November 2026
+STORAGE_USD_PER_GB_MONTH = 0.023  # S3 Standard, us-east-1, the first 50 TB, https://aws.amazon.com/s3/pricing, 11/2026
 ADDRESS_USD_PER_HOUR = 0.005  # public IPv4, all regions, https://aws.amazon.com/vpc/pricing, November 2026
 
 # Without each of these the list also holds Windows, dedicated hosts, SQL Server and capacity reservations at 0 USD.
@@ -122,6 +123,11 @@ class Prices:
 def volume_hour(volume_gb: float) -> float:
     """US dollars an hour of a gp3 volume."""
     return volume_gb * VOLUME_USD_PER_GB_MONTH / HOURS_PER_MONTH
+
+
+def storage_month(size_bytes: int) -> float:
+    """US dollars for a month of S3 Standard; AWS counts a GB as 2**30 bytes."""
+    return size_bytes / 2**30 * STORAGE_USD_PER_GB_MONTH
 
 
 def _from_table(instance_type: str) -> Price | None:

@@ -127,11 +127,6 @@ class Meter(TrainerCallback):
         return round(pace * max(0, state.max_steps - state.global_step))
 
 
-def _last(state: TrainerState, name: str) -> float | None:
-    """The last value of this name that was logged."""
-    return next((each[name] for each in reversed(state.log_history) if name in each), None)
-
-
 def peak_memory_bytes() -> int:
     """The most that torch has held on the GPU; without one, the most that this process has held in memory."""
     if torch.cuda.is_available():

@@ -19,6 +19,7 @@ from aws.account.steps import ask
 from aws.config import CHECKPOINTS, CODE, DATA, JOURNAL, LOGS, MODELS, RESULTS, SERVING, TAG_PROJECT, TRAINING, Names
 from aws.faults import aws_errors
 from aws.machines.instances import from_description
+from aws.pricing import storage_month
 
 if TYPE_CHECKING:
     from aws.sessions import Sessions
@@ -28,7 +29,6 @@ SCHEDULE, GROUP, FUNCTION, LOG = "schedule", "schedule group", "function", "log 
 PROFILE, ROLE, SECURITY_GROUP, KEY_PAIR = "instance profile", "role", "security group", "key pair"
 PARAMETER, BUCKET, KEY_FILE, REGION = "parameter", "bucket", "key file", "region"
 
-S3_USD_PER_GB_MONTH = 0.023  # S3 Standard, us-east-1, https://aws.amazon.com/s3/pricing, November 2026
 PREFIXES = tuple(f"{prefix}/" for prefix in (DATA, CODE, CHECKPOINTS, LOGS, MODELS, RESULTS, JOURNAL))
 
 
@@ -164,7 +164,7 @@ def _bucket(sessions: Sessions, names: Names, with_data: bool) -> Iterator[Resou
         count += 1
         size_bytes += version.get("Size", 0)
         others += not version["Key"].startswith(PREFIXES)
-    usd = size_bytes / 1e9 * S3_USD_PER_GB_MONTH
+    usd = storage_month(size_bytes)
     detail = f"{size_bytes / 1e9:.2f} GB in {count} objects and versions, about {usd:.2f} USD a month"
     if others:
         detail += f"; {others} of them are not of this project and stay, and with them the bucket"

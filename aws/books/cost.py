@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from aws.books.machine_hours import MachineHours, machine_hours
 from aws.journal import Journal, Record
-from aws.pricing import ADDRESS_USD_PER_HOUR, volume_hour
+from aws.pricing import ADDRESS_USD_PER_HOUR, storage_month, volume_hour
 from config import AwsSettings
 from utils.errors import StoreError
 from utils.stores import Store
@@ -31,8 +31,6 @@ logger = logging.getLogger(__name__)
 MACHINE, VOLUME, ADDRESS = "machine", "volume", "public address"
 VOLUME_SOURCE = "gp3 in us-east-1, aws.amazon.com/ebs/pricing, 2026-11"
 ADDRESS_SOURCE = "public IPv4, aws.amazon.com/vpc/pricing, 2026-11"
-# S3 Standard in us-east-1, the first 50 TB; AWS counts 2**30 bytes.
-STORAGE_USD_PER_GB_MONTH, GB = 0.023, 2**30
 STORAGE_SOURCE = "S3 Standard in us-east-1, aws.amazon.com/s3/pricing, 2026-11"
 
 UNSEEN = (
@@ -122,7 +120,7 @@ def by_resource(rows: Iterable[CostRow]) -> dict[str, float]:
 def storage_cost(store: Store) -> StorageCost:
     """What the store holds at list price; old versions in a bucket are not seen. Raises StoreError."""
     sizes = [size_bytes for _, size_bytes in store.list("")]
-    return StorageCost(len(sizes), sum(sizes), sum(sizes) / GB * STORAGE_USD_PER_GB_MONTH)
+    return StorageCost(len(sizes), sum(sizes), storage_month(sum(sizes)))
 
 
 def _rows(machine: MachineHours) -> Iterator[CostRow]:

@@ -41,8 +41,9 @@ class TerminalWatcher:
 
     def interrupted(self, handed_over: bool) -> str:
         """What to do on Ctrl-C. With nobody to ask: what works alone goes on, what does not is ended."""
-        default = "d" if handed_over else "e"
-        answers = (
-            {"d": "detach, it goes on", "e": "end it", "g": "go on"} if handed_over else {"e": "end", "g": "go on"}
-        )
-        return self._terminal.choose(f"\n{self._name} is not over.", answers, default)
+        from aws.operations.train import DETACH, END, GO_ON
+
+        answers = {END: "end it", GO_ON: "go on"}
+        if handed_over:
+            answers = {DETACH: "detach, it goes on", **answers}
+        return self._terminal.choose(f"\n{self._name} is not over.", answers, DETACH if handed_over else END)

@@ -166,6 +166,8 @@ _UNPACK = (
 
 def _changes(bundle: Bundle) -> str:
     """Which files go along as they lie here, and not as they were committed."""
+    if not bundle.from_git:
+        return ", all of the folder: there is no git here"
     if not bundle.changed:
         return ""
     for name in bundle.changed:

@@ -134,7 +134,7 @@ def test_objects_that_are_not_ours_stay_and_keep_the_bucket(world: World) -> Non
 
 
 def test_a_bucket_that_stays_says_what_it_costs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aws.account.belongings.S3_USD_PER_GB_MONTH", 23_000.0)
+    monkeypatch.setattr("aws.pricing.STORAGE_USD_PER_GB_MONTH", 23_000.0 * 2**30 / 1e9)
     put(world, "models/x", size_bytes=1_000_000)
     put(world, "models/x", size_bytes=1_000_000)  # the old version costs as much
     bucket = next(each for each in plan_destroy(world.sessions, world.names) if each.kind == "bucket")
