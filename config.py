@@ -1,6 +1,6 @@
 """Settings: one object, built once by an entry point and passed down.
 
-Lowest to highest: the defaults in this file, aws_config.yaml, .env and the environment, flags.
+Lowest to highest: the defaults in this file, aws_config.yaml, a recipe, .env and the environment, flags.
 See every value and where it came from:  python training_pipeline.py settings
 """
 
@@ -17,11 +17,23 @@ from pathlib import Path
 
 ENVIRONMENT_PREFIX = "STRANGER_"
 FAMILIES = ("llama", "qwen")
-FORMATS = ("pairs", "scenes")
+AUTO, PAIRS, SCENES = "auto", "pairs", "scenes"
+FORMATS = (AUTO, PAIRS, SCENES)
+PARALLELS = ("auto", "ddp", "fsdp")
+KEPT_WEIGHTS = ("best", "last")
+CHECKPOINTINGS = ("auto", "on", "off")
+QUANTISATIONS = ("auto", "nf4", "none")
+RECALL_USES = ("auto", "always", "never")
+ENGINES = ("auto", "torch", "openvino")
+ENDINGS = ("sentence", "cut")
+EDITINGS = ("auto", "always", "never")
+THEME_PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 # Who answers, from the best down; see character_chatbot/sources.py.
 RUNGS = ("version", "fine-tuned", "base", "nano", "quotes")
 PROJECT_FOLDER = Path(__file__).resolve().parent
 CONFIG_FILE_NAME = "aws_config.yaml"
+RECIPE_FOLDER = PROJECT_FOLDER / "character_chatbot" / "training" / "recipes"
+RECIPE_SECTIONS = ("training", "dialogues", "evaluation")
 
 
 class SuiteError(Exception):
@@ -117,12 +129,22 @@ class TrainingSettings:
     learning_rate: float = 2e-4
     warmup_share: float = 0.05  # of all steps
     epochs: float = 3.0
+    max_steps: int = 0  # optimizer steps; 0: as the epochs say
     sequences_per_step: int = 8
     sequences_per_batch: int = 0  # at once in memory, the rest is accumulated; 0: as many as memory is safe for
-    format: str = "pairs"  # a sequence for each reply, or "scenes": whole scenes, every reply in them learnt
+    # "scenes": whole scenes, every reply in them learnt; "pairs": a sequence for each reply; "auto": scenes where the
+    # base's chat template allows them
+    format: str = AUTO
     max_length: int = 512  # tokens of one sequence
+    activation_checkpointing: str = "auto"  # compute activations again for the way back: on, off, or where it must be
+    quantise: str = "auto"  # on CUDA the base in 4 bits: nf4, none, or where it takes more than half of the GPU
+    parallel: str = "auto"  # of several processes each holds the base (ddp), or a part of it (fsdp)
     checkpoint_minutes: float = 5.0  # between checkpoints; one more at the end of each epoch; 0: only there
     checkpoint_steps: int = 0  # at most so many steps between checkpoints; 0: no such limit
+    evaluations_per_epoch: int = 2  # how often the held-out loss is measured, and once more at the end; 0: never
+    evaluation_replies: int = 64  # held-out replies that it is measured on, drawn by seed
+    patience: int = 3  # measurements without a lower held-out loss, then the training stops; 0: it never stops early
+    keep: str = "best"  # the weights with the lowest held-out loss become the version, or the "last" ones
     seed: int = 7
 
 
@@ -154,6 +176,63 @@ class ChatSettings:
     top_p: float = 0.9
     repetition_penalty: float = 1.1
     history_turns: int = 6  # turns of the conversation in the prompt; older ones are left out whole
+    engine: str = "auto"  # "torch", "openvino", or what is faster here: torch on CUDA, OpenVINO where an export is
+    cache_tokens: int = 16_384  # of all conversations together, kept by OpenVINO so that they are not read again
+    replies_at_once: int = 16  # in one batch of OpenVINO; further ones wait in a queue
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """Models in 4 or 8 bits for a machine without a GPU."""
+
+    bits: int = 0  # of the linear layers: 4 or 8; 0: 8 for small bases, 4 for large ones
+    # Rounding to 4 bits costs a base of some billion parameters about 0.05 nats and 3 to 5 % of its perplexity;
+    # what is beyond these limits is broken rather than rounded.
+    max_divergence: float = 0.15  # mean Kullback-Leibler divergence from torch, nats a token
+    max_perplexity_rise: float = 0.12  # of held-out replies
+    compared_replies: int = 24  # on which an export is compared with torch
+
+
+@dataclass(frozen=True)
+class RecallSettings:
+    """What of the series goes into the prompt, and how a reply stays in its role."""
+
+    use: str = "auto"  # scene memory: "auto" for bases of minimum_parameters and more, "always" or "never"
+    minimum_parameters: int = 100_000_000  # a smaller base is confused by what it has not been trained to read
+    scenes: int = 2  # at most so many for a message; 0: none
+    budget_tokens: int = 300  # of all scenes of a message; never more than a quarter of what the base can read
+    embedding_model: str = ""  # finds scenes by meaning: a folder, or a model in the hub's cache; empty: BM25
+    example_lines: int = 3  # in the system message of a character that the model was not trained on; 0: none
+    redraws: int = 1  # new draws of a reply that repeats an earlier one or begins as somebody else
+    ending: str = "sentence"  # a reply that is too long ends with its last whole sentence, or is "cut" where it is
+
+
+@dataclass(frozen=True)
+class ThemeSettings:
+    """What the lines of a series are about."""
+
+    model: str = "valhalla/distilbart-mnli-12-3"  # NLI or GLiClass: of the hub, or a folder; "lexical": seed words
+    hypothesis_template: str = "This text is about {}."  # {} is the theme
+    multi_label: bool = True  # each theme on its own; off: the themes of a line share one whole
+    batch_tokens: int = 1024  # of one batch, padding included; more does not fit the caches of a small CPU
+    precision: str = "auto"  # float32, bfloat16, int8, or the fastest that ranks the lines as float32 does
+    least_correlation: float = 0.99  # Spearman's, with float32, for less precision to be used
+    sample_lines: int = 24  # of the series, on which that is measured
+    scene_lines: int = 20  # of one stretch where a file marks no scenes
+    top_lines: int = 3  # kept with each score: the lines that carry it
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Who belongs with whom. One weight is made of three counts; a kind with weight 0 is left out of it."""
+
+    speaks_weight: float = 1.0  # of a turn that follows another
+    together_weight: float = 3.0  # of a scene that both speak in
+    mentions_weight: float = 1.0  # of a name that is said
+    minimum_lines: int = 1  # a speaker with fewer lines is left out
+    shown_people: int = 40  # the strongest, on the page and in the picture; the page can show more
+    suggestions: int = 3  # a name that nobody owns is suggested when it occurs so often
+    seed: int = 7  # of communities and layout
 
 
 @dataclass(frozen=True)
@@ -166,6 +245,37 @@ class AppSettings:
     host: str = "127.0.0.1"
     port: int = 7860
     user: str = "guest"
+    editing: str = "auto"  # characters and cards on the page: "auto" on the loopback and behind the password
+
+
+@dataclass(frozen=True)
+class CardSettings:
+    """Character cards of other programs."""
+
+    max_file_mb: float = 10.0  # a larger file is not imported
+
+
+@dataclass(frozen=True)
+class KeptChatSettings:
+    """Conversations that are kept, and for how long."""
+
+    keep: bool = True  # off: conversations of the page live in memory, until it ends
+    keep_visitors: bool = False  # the same for visitors without a log-in, on a page that is open to all
+    file: Path = Path("runs/chats.sqlite")
+    retention_days: float = 0.0  # unchanged for longer: deleted when the page starts; 0: never
+    messages_per_conversation: int = 5000  # on all branches
+    conversations_per_owner: int = 500
+    conversations_in_memory: int = 1000  # of all visitors; beyond, the one unused for longest is forgotten
+
+
+@dataclass(frozen=True)
+class ApiSettings:
+    """The OpenAI-compatible endpoint of the page's process."""
+
+    keys_file: Path = Path("runs/api_keys.jsonl")  # sums of the keys, never the keys
+    requests_per_minute: int = 60  # for each key; 0: no limit
+    wrong_tries: int = 5  # wrong keys or passwords in a row from one address, then it has to wait
+    lockout_seconds: float = 30.0  # the first wait; each further one is twice as long, up to an hour
 
 
 @dataclass(frozen=True)
@@ -228,8 +338,15 @@ class Settings:
     nano: NanoSettings = NanoSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     chat: ChatSettings = ChatSettings()
+    export: ExportSettings = ExportSettings()
+    chats: KeptChatSettings = KeptChatSettings()
+    recall: RecallSettings = RecallSettings()
+    themes: ThemeSettings = ThemeSettings()
+    network: NetworkSettings = NetworkSettings()
     hub: HubSettings = HubSettings()
     app: AppSettings = AppSettings()
+    cards: CardSettings = CardSettings()
+    api: ApiSettings = ApiSettings()
     aws: AwsSettings = AwsSettings()
     secrets: SecretSettings = field(default_factory=SecretSettings, repr=False)
     origins: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -264,22 +381,26 @@ def load_settings(
     env_file: Path | None = None,
     environment: Mapping[str, str] | None = None,
     flags: Mapping[str, object] | None = None,
+    recipe: str = "",
 ) -> Settings:
-    """Build the settings from all four layers.
+    """Build the settings from all layers.
 
     Args:
         config_file: YAML file; default ``aws_config.yaml`` beside this file, if it exists.
         env_file: default ``.env`` in the working folder, if it exists.
         environment: default ``os.environ``.
         flags: dotted key to value; ``None`` values are skipped.
+        recipe: name of one in ``RECIPE_FOLDER``, or a YAML file; empty: none.
 
     Raises:
-        ConfigError: unknown key, wrong type, unreadable file.
+        ConfigError: unknown key, wrong type, unreadable file, no such recipe.
     """
     overrides: dict[str, tuple[object, str]] = {}
     file = config_file or PROJECT_FOLDER / CONFIG_FILE_NAME
     if config_file or file.exists():
         overrides |= {key: (value, file.name) for key, value in _read_yaml(file).items()}
+    if recipe:
+        overrides |= {key: (value, f"recipe {recipe}") for key, value in _read_recipe(recipe).items()}
     variables = _read_environment(env_file, environment)
     overrides |= {key: (value, origin) for key, value, origin in _from_environment(variables)}
     overrides |= {key: (value, "flag") for key, value in (flags or {}).items() if value is not None}
@@ -317,6 +438,34 @@ def _read_yaml(file: Path) -> dict[str, object]:
             f"{file} holds no sections.", instead="It starts like this: 'training:' and below it '  seed: 7'"
         )
     return _flatten(content, "", file.name)
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes that come with the project."""
+    return sorted(file.stem for file in RECIPE_FOLDER.glob("*.yaml"))
+
+
+def _read_recipe(recipe: str) -> dict[str, object]:
+    """The settings of a recipe, by its name or its file."""
+    file = Path(recipe)
+    if recipe in list_recipes():
+        file = RECIPE_FOLDER / f"{recipe}.yaml"
+    elif not file.is_file():
+        near = difflib.get_close_matches(recipe, list_recipes(), n=1)
+        raise ConfigError(
+            f"no recipe '{recipe}', and no file of that name." + (f" Did you mean {near[0]}?" if near else ""),
+            instead=f"There are: {', '.join(list_recipes())}",
+            remedies=[("Or write your own", f"cp {RECIPE_FOLDER / 'laptop.yaml'} mine.yaml; --recipe mine.yaml")],
+        )
+    found = _read_yaml(file)
+    for key in found:
+        if key in dict(Settings().items()) and key.partition(".")[0] not in RECIPE_SECTIONS:
+            raise ConfigError(
+                f"recipe {recipe}: {key} does not belong into a recipe.",
+                instead=f"A recipe has the sections: {', '.join(RECIPE_SECTIONS)}",
+                remedies=[("Put it into", CONFIG_FILE_NAME)],
+            )
+    return found
 
 
 def _flatten(content: Mapping[object, object], prefix: str, origin: str) -> dict[str, object]:
@@ -396,6 +545,8 @@ def _convert(key: str, value: object, hint: type, origin: str) -> object:
     wrong = ConfigError(f"{origin}: {key} is {value!r}, which is not {_describe(hint)}.")
     if typing.get_origin(hint) is tuple:
         return _convert_texts(value, wrong)
+    if hint is bool:
+        return _convert_switch(value, wrong)
     if isinstance(value, bool) or value is None:
         raise wrong
     try:
@@ -405,6 +556,17 @@ def _convert(key: str, value: object, hint: type, origin: str) -> object:
     if isinstance(value, dict | list):
         raise wrong
     return converted
+
+
+def _convert_switch(value: object, wrong: ConfigError) -> bool:
+    """True or false, or the words for it that YAML and the environment have."""
+    if isinstance(value, bool):
+        return value
+    known = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    found = known.get(str(value).strip().lower())
+    if found is None:
+        raise wrong
+    return found
 
 
 def _convert_texts(value: object, wrong: ConfigError) -> tuple[str, ...]:
@@ -418,7 +580,8 @@ def _convert_texts(value: object, wrong: ConfigError) -> tuple[str, ...]:
 def _describe(hint: type) -> str:
     if typing.get_origin(hint) is tuple:
         return "a list of texts"
-    return {int: "a whole number", float: "a number", str: "a text", Path: "a path"}.get(hint, str(hint))
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
+    return names.get(hint, str(hint))
 
 
 def _unknown_key(key: str, known: list[str], origin: str) -> ConfigError:
@@ -441,11 +604,15 @@ RANGES: dict[str, tuple[float, float]] = {
     "training.learning_rate": (1e-8, 1.0),
     "training.warmup_share": (0.0, 0.9),
     "training.epochs": (0.01, 1000),
+    "training.max_steps": (0, 10_000_000),
     "training.sequences_per_step": (1, 4096),
     "training.sequences_per_batch": (0, 4096),
     "training.max_length": (32, 131_072),
     "training.checkpoint_minutes": (0, 1440),
     "training.checkpoint_steps": (0, 1_000_000),
+    "training.evaluations_per_epoch": (0, 1000),
+    "training.evaluation_replies": (1, 1_000_000),
+    "training.patience": (0, 1000),
     "training.seed": (0, 2**32 - 1),
     "nano.vocabulary": (300, 32_000),
     "nano.hidden_size": (32, 1024),
@@ -463,8 +630,39 @@ RANGES: dict[str, tuple[float, float]] = {
     "chat.top_p": (0.01, 1.0),
     "chat.repetition_penalty": (0.5, 5.0),
     "chat.history_turns": (1, 1000),
+    "chat.cache_tokens": (64, 16_777_216),
+    "chat.replies_at_once": (1, 1024),
+    "export.bits": (0, 8),
+    "export.max_divergence": (0.0, 100.0),
+    "export.max_perplexity_rise": (0.0, 100.0),
+    "export.compared_replies": (1, 10_000),
+    "chats.retention_days": (0, 36_500),
+    "chats.messages_per_conversation": (2, 100_000),
+    "chats.conversations_per_owner": (1, 100_000),
+    "chats.conversations_in_memory": (1, 100_000),
+    "recall.minimum_parameters": (0, 10**15),
+    "recall.scenes": (0, 20),
+    "recall.budget_tokens": (0, 1_000_000),
+    "recall.example_lines": (0, 50),
+    "recall.redraws": (0, 5),
+    "themes.batch_tokens": (16, 1_048_576),
+    "themes.least_correlation": (-1.0, 1.0),
+    "themes.sample_lines": (4, 10_000),
+    "themes.scene_lines": (1, 100_000),
+    "themes.top_lines": (0, 1000),
+    "network.speaks_weight": (0.0, 1000),
+    "network.together_weight": (0.0, 1000),
+    "network.mentions_weight": (0.0, 1000),
+    "network.minimum_lines": (1, 1_000_000),
+    "network.shown_people": (2, 1000),
+    "network.suggestions": (1, 1_000_000),
+    "network.seed": (0, 2**32 - 1),
     "hub.reach_timeout_seconds": (0.1, 60),
     "app.port": (0, 65_535),
+    "cards.max_file_mb": (0.01, 100),
+    "api.requests_per_minute": (0, 1_000_000),
+    "api.wrong_tries": (1, 1000),
+    "api.lockout_seconds": (0, 3600),
     "aws.ssh_port": (1, 65_535),
     "aws.setup_minutes": (5, 240),
     "aws.training.volume_gb": (8, 16_384),
@@ -475,6 +673,19 @@ RANGES: dict[str, tuple[float, float]] = {
     "aws.serving.port": (1024, 65_535),
 }
 
+CHOICES: dict[str, tuple[str, ...]] = {
+    "chat.engine": ENGINES,
+    "training.format": FORMATS,
+    "training.keep": KEPT_WEIGHTS,
+    "training.parallel": PARALLELS,
+    "training.activation_checkpointing": CHECKPOINTINGS,
+    "training.quantise": QUANTISATIONS,
+    "recall.use": RECALL_USES,
+    "themes.precision": THEME_PRECISIONS,
+    "recall.ending": ENDINGS,
+    "app.editing": EDITINGS,
+}
+
 
 def _check_ranges(settings: Settings) -> None:
     values = dict(settings.items())
@@ -482,8 +693,8 @@ def _check_ranges(settings: Settings) -> None:
         value = typing.cast(float, values[key])
         if not lowest <= value <= highest:
             raise ConfigError(f"{settings.origin(key)}: {key} is {value}; it goes from {lowest:g} to {highest:g}.")
-    if settings.training.format not in FORMATS:
-        raise ConfigError(
-            f"{settings.origin('training.format')}: training.format is '{settings.training.format}'.",
-            instead=f"There are: {', '.join(FORMATS)}",
-        )
+    for key, choices in CHOICES.items():
+        if values[key] not in choices:
+            raise ConfigError(
+                f"{settings.origin(key)}: {key} is '{values[key]}'.", instead=f"There are: {', '.join(choices)}"
+            )

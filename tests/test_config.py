@@ -178,7 +178,7 @@ def test_every_range_holds_at_both_ends(tmp_path: Path, key: str) -> None:
 
 
 def test_an_unknown_format_names_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"flag: training.format is 'acts'\.\n  There are: pairs, scenes"):
+    with pytest.raises(ConfigError, match=r"flag: training.format is 'acts'\.\n  There are: auto, pairs, scenes"):
         load_settings(write(tmp_path, "my.yaml", ""), tmp_path / "none", {}, {"training.format": "acts"})
 
 
@@ -188,9 +188,23 @@ def test_no_number_outside_the_range_of_the_learning_rate(tmp_path: Path, value:
         load(tmp_path, f"training:\n  learning_rate: {value}\n")
 
 
+@pytest.mark.parametrize(
+    ("given", "value"), [("true", True), ("yes", True), ("On", True), ("1", True), ("false", False), ("0", False)]
+)
+def test_a_switch_is_read_from_yaml_and_environment(tmp_path: Path, given: str, value: bool) -> None:
+    assert load(tmp_path, f"chats:\n  keep: {given}\n").chats.keep is value
+    assert load(tmp_path, "", "", {"STRANGER_CHATS__KEEP": given}).chats.keep is value
+
+
+@pytest.mark.parametrize("given", ["maybe", "2", "[true]", "''"])
+def test_a_switch_that_is_none_is_refused(tmp_path: Path, given: str) -> None:
+    with pytest.raises(ConfigError, match=r"chats\.keep is .* which is not true or false"):
+        load(tmp_path, f"chats:\n  keep: {given}\n")
+
+
 def test_every_number_has_a_range_and_every_range_a_number() -> None:
     values = dict(Settings().items())
-    numbers = {key for key, value in values.items() if isinstance(value, int | float)}
+    numbers = {key for key, value in values.items() if isinstance(value, int | float) and not isinstance(value, bool)}
     assert set(RANGES) == numbers
 
 

@@ -81,7 +81,7 @@ def test_there_is_something_to_look_at() -> None:
     seen = {file.relative_to(PROJECT).parts[0] for file in source_files(PROJECT)}
     assert {"config.py", "training_pipeline.py", "utils", "character_chatbot", "aws", "scripts"} <= seen
     found = {name for _, name in imports(PROJECT / "training_pipeline.py", PROJECT)}
-    assert {"config", "utils.command_line", "character_chatbot.run", "aws.storage", "argparse"} <= found
+    assert {"config", "utils.command_line", "character_chatbot.training.run", "aws.storage", "argparse"} <= found
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from config import ConfigError, Secret, Settings, SuiteError, load_settings
+from config import ConfigError, Secret, Settings, SuiteError, list_recipes, load_settings
 from utils.errors import UsageError
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -35,11 +35,21 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show tracebacks and what libraries log")
 
 
+def add_recipe_argument(parser: argparse.ArgumentParser) -> None:
+    """``--recipe``: settings of a training for a purpose."""
+    parser.add_argument(
+        "--recipe",
+        default="",
+        metavar="NAME|FILE",
+        help=f"settings for a purpose: {', '.join(list_recipes())}, or a YAML file",
+    )
+
+
 def build_settings(arguments: argparse.Namespace, program: str, flags: Mapping[str, object]) -> Settings:
     """Settings from all layers, with logging set up as they say. ``flags``: dotted key to value, None: not given."""
     from utils.logs import set_up_logging
 
-    settings = load_settings(arguments.config, flags=flags)
+    settings = load_settings(arguments.config, flags=flags, recipe=getattr(arguments, "recipe", ""))
     secrets = [value.reveal() for _, value in settings.items() if isinstance(value, Secret) and value]
     set_up_logging(settings.paths.logs, program, secrets, arguments.debug)
     return settings

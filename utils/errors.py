@@ -4,7 +4,8 @@ SuiteError                what failed, what exists instead, the next command to 
 ├── ConfigError           a setting is unknown, of the wrong type or out of range
 ├── UsageError            the command line is wrong: exit 2
 ├── DataError             a series folder or one of its files cannot be used
-│   └── UnknownCharacter  no such character; names the nearest
+│   ├── UnknownCharacter  no such character; names the nearest
+│   └── CardError         a character card cannot be read, or there is none of this name
 ├── StoreError            a folder or bucket cannot be read or written
 │   └── ConflictError     somebody else wrote first
 ├── RegistryError         no such version, or one that does not match its manifest
@@ -21,6 +22,7 @@ from config import ConfigError, SuiteError
 
 __all__ = [
     "BaseModelError",
+    "CardError",
     "ConfigError",
     "ConflictError",
     "DataError",
@@ -54,6 +56,10 @@ class UnknownCharacter(DataError):
             + f"There are: {', '.join(names[:12])}"
             + (f" and {len(names) - 12} more" if len(names) > 12 else ""),
         )
+
+
+class CardError(DataError):
+    """A character card cannot be read, or there is none of this name."""
 
 
 class StoreError(SuiteError):

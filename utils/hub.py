@@ -8,6 +8,7 @@ import threading
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from pathlib import Path
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -24,6 +25,18 @@ class HubState:
 def hub_endpoint() -> str:
     """The hub's address; ``HF_ENDPOINT`` changes it."""
     return os.environ.get("HF_ENDPOINT", DEFAULT_ENDPOINT).rstrip("/")
+
+
+def cached_file(repository: str, name: str) -> Path | None:
+    """A file of a repository in the hub's cache on this machine, in the folder of its commit; None where it is not."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(repository, name)
+    except HFValidationError:
+        return None
+    return Path(found) if isinstance(found, str) else None
 
 
 def check_hub(timeout_seconds: float) -> HubState:

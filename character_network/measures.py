@@ -1,0 +1,124 @@
+"""Who is central: strength, betweenness, PageRank and communities of a network, in all, by season and by episode.
+
+Strength is the sum of a person's edge weights. Betweenness takes 1 / weight as an edge's length (Newman 2001: strong
+ties are short). PageRank (damping 0.85) and Louvain communities (Blondel et al. 2008) take the weights; Louvain is
+seeded.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from character_network.ties import KINDS, weigh
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+logger = logging.getLogger(__name__)
+
+EXACT_NODES = 300  # betweenness of a larger graph is estimated from as many sources (Brandes and Pich 2007)
+MEASURES = ("strength", "betweenness", "pagerank", "community")
+
+
+def build_graph(ties: pd.DataFrame, weights: Mapping[str, float], people: list[str] | None = None) -> nx.Graph:
+    """The undirected network: edges with ``speaks, together, mentions, weight``. ``people``: nodes to have anyway."""
+    import networkx as nx
+
+    graph = nx.Graph()
+    graph.add_nodes_from(people or [])
+    for row in weigh(ties, weights).to_dict("records"):
+        graph.add_edge(row["source"], row["target"], **{key: row[key] for key in (*KINDS, "weight")})
+    return graph
+
+
+def build_directed_graph(ties: pd.DataFrame, kind: str) -> nx.DiGraph:
+    """One kind of edge with its directions; ``weight`` is the count."""
+    import networkx as nx
+
+    chosen = ties[ties["kind"] == kind].groupby(["source", "target"])["count"].sum()
+    graph = nx.DiGraph()
+    for row in chosen.reset_index().to_dict("records"):
+        graph.add_edge(row["source"], row["target"], weight=int(row["count"]))
+    return graph
+
+
+def measure(graph: nx.Graph, seed: int) -> pd.DataFrame:
+    """``person, strength, betweenness, pagerank, community``, the strongest first. Community 0 is the largest."""
+    if not len(graph):
+        return pd.DataFrame(columns=["person", *MEASURES])
+    communities = find_communities(graph, seed)
+    ranks, between = page_ranks(graph), _betweenness(graph, seed)
+    rows = [
+        (name, float(s), between[name], ranks[name], communities[name]) for name, s in graph.degree(weight="weight")
+    ]
+    frame = pd.DataFrame.from_records(rows, columns=["person", *MEASURES])
+    return frame.sort_values(["strength", "person"], ascending=[False, True], ignore_index=True)
+
+
+def page_ranks(graph: nx.Graph) -> dict[str, float]:
+    import networkx as nx
+
+    if not graph.number_of_edges():
+        return dict.fromkeys(graph, 1.0 / max(1, len(graph)))
+    return dict(nx.pagerank(graph, weight="weight"))
+
+
+def find_communities(graph: nx.Graph, seed: int) -> dict[str, int]:
+    """The number of each person's community, 0 for the largest. Whoever has no edge is in community -1."""
+    import networkx as nx
+
+    linked = graph.subgraph([name for name, degree in graph.degree() if degree])
+    groups = nx.community.louvain_communities(linked, weight="weight", seed=seed) if len(linked) else []
+    ordered = sorted(groups, key=lambda group: (-len(group), min(group)))
+    found = {name: number for number, group in enumerate(ordered) for name in group}
+    return {name: found.get(name, -1) for name in graph}
+
+
+def _betweenness(graph: nx.Graph, seed: int) -> dict[str, float]:
+    import networkx as nx
+
+    lengths = {(a, b): 1.0 / weight for a, b, weight in graph.edges(data="weight")}
+    nx.set_edge_attributes(graph, lengths, "length")
+    sources = None
+    if len(graph) > EXACT_NODES:
+        sources = EXACT_NODES // 3
+        logger.info("betweenness is estimated from %d of %d people", sources, len(graph))
+    found = dict(nx.betweenness_centrality(graph, k=sources, weight="length", seed=seed))
+    for _, _, edge in graph.edges(data=True):
+        del edge["length"]
+    return found
+
+
+def measure_episodes(ties: pd.DataFrame, weights: Mapping[str, float]) -> pd.DataFrame:
+    """Who is central when: ``season, episode, person, strength, pagerank``, one row for each who has an edge there."""
+    rows = []
+    for (season, episode), part in ties.groupby(["season", "episode"], sort=True):
+        graph = build_graph(part, weights)
+        ranks = page_ranks(graph)
+        strengths = sorted(graph.degree(weight="weight"), key=lambda pair: (-pair[1], pair[0]))
+        rows += [(season, episode, name, float(strength), ranks[name]) for name, strength in strengths]
+    return pd.DataFrame.from_records(rows, columns=["season", "episode", "person", "strength", "pagerank"])
+
+
+def measure_seasons(ties: pd.DataFrame, weights: Mapping[str, float], seed: int) -> pd.DataFrame:
+    """``season`` and the columns of ``measure``."""
+    parts = [
+        measure(build_graph(part, weights), seed).assign(season=season)
+        for season, part in ties.groupby("season", sort=True)
+    ]
+    columns = ["season", "person", *MEASURES]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def pair_timeline(ties: pd.DataFrame, first: str, second: str, episodes: list[tuple[int, int]]) -> pd.DataFrame:
+    """How a relation changes: ``season, episode, speaks, together, mentions``, a row for every episode of the
+    series.
+    """
+    mine = ties[ties["source"].isin([first, second]) & ties["target"].isin([first, second])]
+    table = mine.pivot_table(index=["season", "episode"], columns="kind", values="count", aggfunc="sum", fill_value=0)
+    index = pd.MultiIndex.from_tuples(episodes, names=["season", "episode"])
+    return table.reindex(index=index, columns=list(KINDS), fill_value=0).reset_index().rename_axis(columns=None)

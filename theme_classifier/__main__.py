@@ -1,0 +1,74 @@
+"""Themes of a series, from the shell.
+
+python -m theme_classifier --data data/sample_series --out results/themes
+python -m theme_classifier --data data/sample_series --out results/themes --themes Hope,Despair --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from config import THEME_PRECISIONS, Settings
+from theme_classifier.classifier import ThemeClassifier
+from utils.announcements import Announcements
+from utils.command_line import DONE, Parser, add_common_arguments, build_settings, run_command
+
+PROGRAM = "theme_classifier"
+
+
+def build_parser() -> Parser:
+    parser = Parser(prog=f"python -m {PROGRAM}", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", metavar="DIR", type=Path, help="series folder (default: paths.data)")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, required=True, help="folder for themes.json, themes.csv, lines.csv"
+    )
+    parser.add_argument("--themes", metavar="A,B", default="", help="default: those of the series' themes.json")
+    parser.add_argument(
+        "--model", default="", metavar="NAME|PATH",
+        help='an NLI or GLiClass model, or "lexical": seed words alone (default: themes.model)',
+    )  # fmt: skip
+    parser.add_argument(
+        "--precision", choices=THEME_PRECISIONS, help="default: auto, the fastest that ranks lines alike"
+    )
+    parser.add_argument("--scene-lines", type=int, metavar="N", help="lines of a stretch where no scenes are marked")
+    parser.add_argument("--json", action="store_true", help="print all scores as JSON instead of a table")
+    add_common_arguments(parser)
+    return parser
+
+
+def main(given: Sequence[str]) -> int:
+    arguments = build_parser().parse_args(given)
+    flags = {
+        "paths.data": arguments.data,
+        "themes.precision": arguments.precision,
+        "themes.scene_lines": arguments.scene_lines,
+    }
+    return classify(arguments, build_settings(arguments, PROGRAM, flags))
+
+
+def classify(arguments: argparse.Namespace, settings: Settings) -> int:
+    from utils.series import load_lines, open_series, spoken_lines
+
+    series = open_series(settings.paths.data)
+    names = [name for part in arguments.themes.split(",") if (name := part.strip())]
+    # The notes of the result repeat what was announced, so that a file of results says it, too.
+    classifier = ThemeClassifier(
+        names, settings, model=arguments.model, folder=series.folder, announcements=Announcements()
+    )
+    lines, _ = load_lines(series)
+    scores = classifier.score(spoken_lines(lines))
+    files = scores.save(arguments.out)
+    if arguments.json:
+        print(json.dumps(scores.to_dict(), ensure_ascii=False))
+        return DONE
+    print(f"Themes of {series.title}, by {scores.method}\n\n{scores.summary()}\n")
+    print(f"Written: {', '.join(map(str, files))}")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,143 @@
+"""Which model scores the themes, where it lies, and how it is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from utils.errors import BaseModelError
+from utils.hub import HubState, cached_file
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+LEXICAL = "lexical"
+GO_WITHOUT = ("Go without", f"--model {LEXICAL}")
+CONNECT = "check the connection, or give a folder with the model: --model PATH"
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+# Positions of these start after the padding's, so that they read fewer tokens than they have positions.
+OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert"}
+
+
+@dataclass(frozen=True)
+class ModelPlace:
+    """A model that can be loaded. ``identity``: changes with the weights. ``single_pass``: it reads all labels at once.
+
+    ``only_cached``: the hub is not asked.
+    """
+
+    name: str
+    location: str
+    identity: str
+    single_pass: bool
+    only_cached: bool
+
+
+def find_model(wanted: str, check_hub: Callable[[], HubState], token: str = "") -> ModelPlace | HubState:
+    """A model by folder or repository, from this machine where it is there; else the state of the hub that is not.
+
+    Raises:
+        BaseModelError: a folder without a model, a name that is none, or a repository that the hub refuses.
+    """
+    folder = Path(wanted).expanduser()
+    if (folder / "config.json").is_file():
+        return _place(str(folder), str(folder.resolve()), folder / "config.json", _weights_sum(folder), True)
+    if folder.exists():
+        raise BaseModelError(f"{wanted} holds no model: there is no config.json in it.", remedies=[GO_WITHOUT])
+    if wanted.count("/") != 1 or wanted.startswith((".", "/", "~")):
+        raise BaseModelError(
+            f"no model '{wanted}'.",
+            instead="A model is a folder with config.json or a repository of the hub (owner/name).",
+            remedies=[GO_WITHOUT],
+        )
+    if (config := cached_file(wanted, "config.json")) and any(cached_file(wanted, name) for name in WEIGHTS):
+        return _place(wanted, wanted, config, config.parent.name, True)
+    hub = check_hub()
+    if not hub.reachable:
+        return hub
+    config = _fetch_config(wanted, token)
+    return _place(wanted, wanted, config, config.parent.name, False)
+
+
+def _place(name: str, location: str, config: Path, version: str, only_cached: bool) -> ModelPlace:
+    try:
+        kind = str(json.loads(config.read_text(encoding="utf-8")).get("model_type", ""))
+    except (OSError, ValueError, AttributeError) as error:
+        raise BaseModelError(f"{config} does not describe a model: {error}", remedies=[GO_WITHOUT]) from None
+    identity = f"{Path(name).name}@{version}"
+    return ModelPlace(name, location, identity, "gliclass" in kind.casefold(), only_cached)
+
+
+def _weights_sum(folder: Path) -> str:
+    """Stands for the weights of a folder: sizes and times of its files, which is quick to find."""
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")])
+    parts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr((str(folder.resolve()), parts)).encode()).hexdigest()[:16]
+
+
+def _fetch_config(repository: str, token: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repository, "config.json", token=token or None))
+    except Exception as error:  # of many kinds, all of which say why in their first line
+        raise cannot_load(repository, error) from error
+
+
+def cannot_load(name: str, error: Exception) -> BaseModelError:
+    """The sentence for a model that cannot be had or read."""
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return BaseModelError(f"theme model {name} cannot be loaded: {first}", remedies=[GO_WITHOUT])
+
+
+def load_model(place: ModelPlace, token: str = "") -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """Tokenizer and model in float32, ready to score. Weights come from safetensors only.
+
+    Raises:
+        BaseModelError: it cannot be had, or is no NLI model.
+    """
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # of reading weights from disk; downloads keep theirs
+    options: dict[str, Any] = {"token": token or None, "local_files_only": place.only_cached}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place.location, **options)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            place.location, dtype="float32", use_safetensors=True, **options
+        )
+    except Exception as error:  # transformers raises whatever its parts raise
+        raise cannot_load(place.name, error) from error
+    if not tokenizer.is_fast:
+        raise cannot_load(place.name, ValueError("its tokenizer has no fast version"))
+    entailment_labels(model.config.label2id or {}, place.name)
+    return tokenizer, model.eval()
+
+
+def entailment_labels(label2id: Mapping[str, Any], name: str = "") -> tuple[int, int]:
+    """The positions of entailment and of contradiction, found as transformers' zero-shot pipeline finds them.
+
+    Raises:
+        BaseModelError: no label is about entailment.
+    """
+    found = [at for label, at in label2id.items() if label.lower().startswith("entail")]
+    if not found:
+        raise BaseModelError(
+            f"{name or 'the model'} is no NLI model: none of its labels is entailment.",
+            instead=f"Its labels: {', '.join(label2id)}",
+            remedies=[("Use the default", "leave out --model"), GO_WITHOUT],
+        )
+    return found[0], (len(label2id) - 1 if found[0] == 0 else 0)
+
+
+def longest_input(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
+    """Tokens that the model reads at once."""
+    config = model.config
+    positions = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
+    if config.model_type in OFFSET_POSITIONS:
+        positions -= config.pad_token_id + 1
+    return int(min(positions, tokenizer.model_max_length))
