@@ -26,7 +26,7 @@ from aws.commands.set_up import run_destroy, run_init, run_upload
 from aws.commands.training import run_train
 from aws.commands.versions import run_models
 from config import FAMILIES, Settings
-from utils.command_line import Parser, add_common_arguments, build_settings, run_command
+from utils.command_line import Parser, add_common_arguments, add_recipe_argument, build_settings, run_command
 from utils.registry_command import add_model_arguments
 from utils.terminal import Terminal
 
@@ -116,6 +116,7 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("family", choices=FAMILIES)
     parser.add_argument("--character", action="append", default=[], metavar="NAME", help="only these (default: all)")
     parser.add_argument("--base", default="", metavar="ID", help="a repository of the hub, or nano")
+    add_recipe_argument(parser)
     parser.add_argument("--max-steps", type=_count, default=0, metavar="N", help="stop after N steps")
     parser.add_argument("--seed", type=int, metavar="N", help="for the held-out episodes, weights and order")
     parser.add_argument("--instance-type", action="append", default=[], metavar="T", help="tried in this order")

@@ -9,16 +9,14 @@ served only with a password: APP_PASSWORD in .env or the environment.
 
 from __future__ import annotations
 
-import asyncio
 import errno
-import hmac
-import ipaddress
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,19 +25,11 @@ from utils.command_line import DONE, Parser, add_common_arguments, build_setting
 from utils.errors import UsageError
 
 if TYPE_CHECKING:
-    import gradio as gr
-    from fastapi import FastAPI, Response
+    from fastapi import FastAPI
 
     from character_chatbot.served import ServedFile
     from character_chatbot.service import Service
     from utils.registry import Registry
-
-WRONG_PASSWORD_SECONDS = 1.0  # before the next try
-# The browser itself refuses whatever would leave for another host.
-CONTENT_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; frame-ancestors 'self'"
-)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -59,13 +49,17 @@ def main(arguments: Sequence[str]) -> int:
         with bind_port(settings.app.host, settings.app.port) as listener:
             from aws.storage import open_registry
             from character_chatbot.page import build_page
+            from character_chatbot.web import build_app
 
             registry = open_registry(settings)
             changed = served.write if served else lambda service: None
             service = build_service(
                 settings, registry, options.family, options.source, options.version, changed=changed
             )
-            app = build_app(build_page(service, registry, options.family), settings, service)
+            page = build_page(service, registry, options.family)
+            app = build_app(
+                page, settings, service, family=options.family, behind_proxy=options.require_password, mcp=options.mcp
+            )
             service.start()
             return serve(app, listener, settings)
 
@@ -83,6 +77,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--require-password", action="store_true", help="never serve without APP_PASSWORD, as behind a proxy"
     )
+    parser.add_argument("--mcp", action="store_true", help="let agents of this machine talk by MCP, see docs/api.md")
     parser.add_argument("--status-file", type=Path, metavar="FILE", help="keep one JSON line there: what is served")
     add_common_arguments(parser)
     return parser
@@ -105,16 +100,10 @@ def told(file: Path | None, family: str) -> Iterator[ServedFile | None]:
         raise
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def check_host(settings: Settings, require_password: bool = False) -> None:
     """Raises UsageError: others could reach the page, maybe through a proxy, and there is no password."""
+    from character_chatbot.web import is_loopback
+
     host = settings.app.host
     if settings.secrets.app_password or (is_loopback(host) and not require_password):
         return
@@ -160,92 +149,14 @@ def build_service(
     from character_chatbot.service import Service
 
     def find(corpus: Any, no_corpus: str, announcements: Any) -> Any:
+        from character_chatbot.editing.current_cast import with_current_cast
         from character_chatbot.sources import SourceFinder
 
-        return SourceFinder(family, settings, registry, announcements, corpus, no_corpus).find(start, version)
+        found = SourceFinder(family, settings, registry, announcements, corpus, no_corpus).find(start, version)
+        now = with_current_cast(found, corpus, settings.paths.data)  # with characters that have no lines yet
+        return replace(now.source, cards=now.cards)
 
     return Service(settings, find, changed)
-
-
-def build_check(user: str, password: str) -> Callable[[str, str], Coroutine[Any, Any, bool]]:
-    """What compares a visitor's name and password, in the same time whatever they are; a wrong one has to wait."""
-    wanted = f"{user}\0{password}".encode()
-
-    async def check(given_user: str, given_password: str) -> bool:
-        given = f"{given_user}\0{given_password}".encode(errors="replace")
-        right = hmac.compare_digest(given, wanted)
-        if not right:
-            await asyncio.sleep(WRONG_PASSWORD_SECONDS)
-        return right
-
-    return check
-
-
-def build_app(page: gr.Blocks, settings: Settings, service: Service) -> FastAPI:
-    """The page as a web application that asks for the password, if there is one, and loads nothing from elsewhere.
-
-    ``GET /health`` alone answers everybody, and tells nothing but whether the page can be used.
-    """
-    import gradio as gr
-    from fastapi import FastAPI
-
-    from character_chatbot.page import STYLE_SHEET, build_theme
-
-    password = settings.secrets.app_password.reveal()
-
-    async def health() -> Response:
-        return build_health(service)
-
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    # Before the page, which takes all other addresses.
-    app.add_api_route("/health", health, methods=["GET"], response_model=None)
-    gr.mount_gradio_app(
-        app,
-        page,
-        path="/",
-        auth=build_check(settings.app.user, password) if password else None,
-        theme=build_theme(),
-        css_paths=[STYLE_SHEET],
-        footer_links=[],
-        run_history=False,
-        enable_monitoring=False,
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=False,
-        show_error=False,
-        max_file_size="1mb",
-    )
-    app.add_middleware(OwnHostOnly)
-    return app
-
-
-def build_health(service: Service) -> Response:
-    """``{"state": "loading"}``; 500 where nobody can answer, so that what only looks at the status sees it as well."""
-    from fastapi.responses import JSONResponse
-
-    state = service.state
-    return JSONResponse({"state": state}, 500 if state == "failed" else 200, headers={"cache-control": "no-store"})
-
-
-class OwnHostOnly:
-    """Tells the browser with each answer to load nothing from another host."""
-
-    HEADERS = (
-        (b"content-security-policy", CONTENT_POLICY.encode()),
-        (b"referrer-policy", b"no-referrer"),
-        (b"x-content-type-options", b"nosniff"),
-    )
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def send_with_headers(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *self.HEADERS]
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
 
 
 def serve(app: FastAPI, listener: socket.socket, settings: Settings) -> int:

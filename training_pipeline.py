@@ -4,6 +4,9 @@ python training_pipeline.py data  --data data/sample_series      what the loader
 python training_pipeline.py train llama --data data/sample_series  train, evaluate, publish a version
 python training_pipeline.py chat  --character Pip --data data/sample_series
 python training_pipeline.py models list                          versions; also show, verify, promote, rollback
+python training_pipeline.py cards import FILE                    character cards; also list, show, export, delete
+python training_pipeline.py keys new NAME                         a key for programs that speak OpenAI's API
+python training_pipeline.py chats list                           conversations; also show, export, import, delete
 python training_pipeline.py status                               what speaks, and why
 python training_pipeline.py settings                             every setting and where it came from
 """
@@ -18,14 +21,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from config import FAMILIES, FORMATS, RUNGS, Settings, SuiteError
-from utils.command_line import DONE, Parser, actor, add_common_arguments, build_settings, run_command
+from character_chatbot.api.commands import add_key_arguments, run_key_action
+from character_chatbot.cards.commands import add_card_arguments, run_card_action
+from character_chatbot.chats.commands import add_chats_arguments, run_chats_action
+from config import FAMILIES, FORMATS, QUANTISATIONS, RUNGS, Settings, SuiteError
+from utils.command_line import (
+    DONE,
+    Parser,
+    actor,
+    add_common_arguments,
+    add_recipe_argument,
+    build_settings,
+    run_command,
+)
 from utils.registry_command import add_model_arguments, check_model_arguments, run_model_action
 
 if TYPE_CHECKING:
-    from character_chatbot.conversation import Conversation
-    from character_chatbot.run import RunOutcome
+    from character_chatbot.replies.conversation import Conversation
     from character_chatbot.sources import Source
+    from character_chatbot.training.run import RunOutcome, RunRequest
     from utils.announcements import Announcements
 
 PROGRAM = "training_pipeline"
@@ -46,7 +60,11 @@ def build_parser() -> Parser:
     _add_data(commands)
     _add_train(commands)
     _add_models(commands)
+    _add_export(commands)
     _add_chat(commands)
+    _add_cards(commands)
+    _add_chats(commands)
+    _add_keys(commands)
     _add_status(commands)
     _add_settings(commands)
     return parser
@@ -79,8 +97,14 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("family", choices=FAMILIES)
     parser.add_argument("--character", action="append", default=[], metavar="NAME", help="only these (default: all)")
     parser.add_argument("--base", default="", metavar="ID_OR_PATH", help="a repository of the hub, a folder, or nano")
-    parser.add_argument("--format", choices=FORMATS, help="a sequence for each reply, or whole scenes")
-    parser.add_argument("--max-steps", type=_count, default=0, metavar="N", help="stop after N steps")
+    parser.add_argument("--format", choices=FORMATS, help="whole scenes, or a sequence for each reply (default: auto)")
+    add_recipe_argument(parser)
+    parser.add_argument("--learning-rate", type=float, metavar="X", help="of the adapter (default: 2e-4; nano: 2e-3)")
+    parser.add_argument("--epochs", type=float, metavar="X", help="passes over the dialogues (default: 3; nano: 2)")
+    parser.add_argument("--quantise", choices=QUANTISATIONS, help="on CUDA, the base in 4 bits")
+    parser.add_argument("--max-steps", type=_count, metavar="N", help="so many steps, whatever the epochs")
+    parser.add_argument("--patience", type=int, metavar="N", help="end after N held-out losses without a lower one")
+    parser.add_argument("--find-lr", action="store_true", help="try learning rates and suggest one; trains nothing")
     parser.add_argument("--seed", type=int, metavar="N", help="for the held-out episodes, weights and order")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
     parser.add_argument("--progress", type=Path, metavar="FILE", help="keep one JSON line there: stage, step, loss")
@@ -98,6 +122,18 @@ def _add_models(commands: Any) -> None:
     parser.add_argument("--registry", metavar="DIR|s3://…", help="where versions are (default: runs/registry)")
 
 
+def _add_export(commands: Any) -> None:
+    parser = _add_command(commands, "export", run_export, "Pack a version for a machine without a GPU, and check it.")
+    parser.add_argument("family", choices=FAMILIES)
+    parser.add_argument("--version", metavar="V", help="a version of the registry (default: latest)")
+    parser.add_argument("--bits", type=int, choices=(4, 8), default=0, help="of the linear layers (default: by size)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write it there instead of into the registry")
+    parser.add_argument("--runtime-adapter", action="store_true", help="the base alone; adapters are put on later")
+    parser.add_argument("--again", action="store_true", help="in place of the export that is there")
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    _add_places(parser)
+
+
 def _add_chat(commands: Any) -> None:
     parser = _add_command(commands, "chat", run_chat, "Talk to a character; without --message, line by line.")
     parser.add_argument("--character", required=True, metavar="NAME", help="a name or alias")
@@ -108,6 +144,21 @@ def _add_chat(commands: Any) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="draw the same reply again")
     _add_source(parser)
     _add_places(parser)
+
+
+def _add_cards(commands: Any) -> None:
+    parser = _add_command(commands, "cards", run_cards, "Character cards of other programs: import and export.")
+    add_card_arguments(parser)
+    parser.add_argument("--data", metavar="DIR", help="series folder (default: data)")
+
+
+def _add_keys(commands: Any) -> None:
+    parser = _add_command(commands, "keys", run_key_action, "Keys for programs that talk to the page's process.")
+    add_key_arguments(parser)
+
+
+def _add_chats(commands: Any) -> None:
+    add_chats_arguments(_add_command(commands, "chats", run_chats, "Conversations that are kept, and votes in them."))
 
 
 def _add_status(commands: Any) -> None:
@@ -125,6 +176,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 
 def _add_settings(commands: Any) -> None:
     parser = _add_command(commands, "settings", run_settings, "Every setting, its value and where it came from.")
+    add_recipe_argument(parser)
     parser.add_argument("--json", action="store_true")
 
 
@@ -140,7 +192,13 @@ def _flags(arguments: argparse.Namespace) -> dict[str, object]:
     return {
         "paths.data": getattr(arguments, "data", None),
         "paths.registry": getattr(arguments, "registry", None),
+        "chats.file": getattr(arguments, "chats", None),
         "training.format": getattr(arguments, "format", None),
+        "training.quantise": getattr(arguments, "quantise", None),
+        "training.learning_rate": getattr(arguments, "learning_rate", None),
+        "training.epochs": getattr(arguments, "epochs", None),
+        "training.max_steps": getattr(arguments, "max_steps", None),
+        "training.patience": getattr(arguments, "patience", None),
         "training.seed": None if chat_seed else getattr(arguments, "seed", None),
     }
 
@@ -175,21 +233,44 @@ def run_data(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def run_train(arguments: argparse.Namespace, settings: Settings) -> int:
     from aws.storage import open_registry, open_store
-    from character_chatbot.progress_file import Progress
-    from character_chatbot.run import RunRequest, run_training
+    from character_chatbot.monitoring.progress_file import Progress
+    from character_chatbot.training import processes
+    from character_chatbot.training.run import RunRequest, run_training
     from utils.announcements import Announcements
 
+    processes.quieten()
     by = arguments.by or actor()
-    request = RunRequest(arguments.family, tuple(arguments.character), arguments.base, arguments.max_steps, by)
+    request = RunRequest(arguments.family, tuple(arguments.character), arguments.base, by)
+    if arguments.find_lr:
+        return _find_rate(request, settings, as_json=arguments.json)
     progress = Progress(arguments.progress)
     url, aws = arguments.checkpoint_store, settings.aws
     store = open_store(url, aws.region, aws.profile) if url else None
     registry = open_registry(settings)
     outcome = run_training(request, settings, registry, Announcements(), progress, checkpoint_store=store)
+    if not processes.is_first():
+        return DONE
     if arguments.json:
         _print_json({"family": arguments.family} | asdict(outcome))
     else:
         print(render_outcome(arguments.family, outcome, settings))
+    return DONE
+
+
+def _find_rate(request: RunRequest, settings: Settings, *, as_json: bool) -> int:
+    from character_chatbot.training import processes
+    from character_chatbot.training.lr_finder import describe_search
+    from character_chatbot.training.run import search_rate
+    from utils.announcements import Announcements
+    from utils.errors import UsageError
+
+    if processes.count() > 1:
+        raise UsageError("--find-lr takes one process, whatever the training will take.")
+    search, picture = search_rate(request, settings, Announcements())
+    if as_json:
+        _print_json(search.to_dict() | {"picture": picture})
+    else:
+        print("\n".join([*describe_search(search), f"Picture:     {picture}"]))
     return DONE
 
 
@@ -216,12 +297,30 @@ def run_models(arguments: argparse.Namespace, settings: Settings) -> int:
     return run_model_action(arguments, open_registry(settings), actor(), PROGRAM)
 
 
+# export
+
+
+def run_export(arguments: argparse.Namespace, settings: Settings) -> int:
+    from aws.storage import open_registry
+    from character_chatbot.export.exporting import ExportRequest, export_version
+    from character_chatbot.export.rendering import render_export
+
+    words = (arguments.bits, arguments.out, arguments.runtime_adapter, arguments.again)
+    request = ExportRequest(arguments.family, arguments.version, *words)
+    outcome = export_version(request, settings, open_registry(settings))
+    if arguments.json:
+        _print_json(asdict(outcome))
+    else:
+        print(render_export(request, outcome, str(settings.paths.registry)))
+    return DONE
+
+
 # chat
 
 
 def run_chat(arguments: argparse.Namespace, settings: Settings) -> int:
-    from character_chatbot.conversation import Conversation
     from character_chatbot.engines.base import build_sampling
+    from character_chatbot.replies.conversation import Conversation
     from character_chatbot.service import read_name
     from character_chatbot.sources import announce_untrained
     from utils.announcements import Announcements
@@ -291,6 +390,17 @@ def _find_source(arguments: argparse.Namespace, settings: Settings, announcement
     corpus, why = read_corpus(settings.paths.data)
     finder = SourceFinder(arguments.family, settings, open_registry(settings), announcements, corpus, why)
     return finder.find(arguments.source, arguments.version)
+
+
+# cards
+
+
+def run_chats(arguments: argparse.Namespace, settings: Settings) -> int:
+    return run_chats_action(arguments, settings)
+
+
+def run_cards(arguments: argparse.Namespace, settings: Settings) -> int:
+    return run_card_action(arguments, settings.paths.data, int(settings.cards.max_file_mb * 1e6))
 
 
 # status and settings

@@ -1,15 +1,23 @@
-"""How fast a character is learnt: the same dialogues, the same replies a step, five ways, each in a process of its own.
+"""How fast a character is learnt: the same replies five ways, the same number a step, each in a process of its own.
 
-    python benchmarks/training.py [--base DIR] [--quick] [--dtype float32] [--data DIR] [--side NAME]
+    python benchmarks/training.py [--base DIR] [--data DIR] [--rounds N] [--quick] [--dtype float32] [--quality]
 
-original   padded to 256 tokens, one sequence at a time, loss on all of it, float32
-trl        TRL's defaults: 8 sequences padded to the longest, dropout 0.05, checkpointing, float32
+original   padded to 256 tokens, one sequence at a time, loss on all, checkpointing, float32, dropout 0.05
+trl        TRL's defaults: 8 sequences padded to the longest, checkpointing, float32, dropout 0.05
 packing    TRL's packing, best fit decreasing, rows of 1,024 tokens
 pairs      ours, a sequence for each reply, the persona once a row, logits only in replies
 scenes     ours, whole scenes, every reply in them learnt
 
-"Reply tokens" are those of the character's turns and their ends. The default base has the shape of SmolLM2-135M and
-random weights: speed does not depend on what they say. Nothing is asserted about times.
+The sides take turns, round after round, and what is told is the median of the rounds: what else the machine does falls
+on all of them. "Reply tokens" are those of the character's turns and their ends; "tokens" are without padding.
+"of peak" is the model FLOPs utilisation: FLOPs that the side's tokens need (character_chatbot/machine/flops.py) by
+second, and that by the FLOP/s of matrix products in the side's number format, measured in the same process. The limit
+is what the same replies would take if the machine worked at its best peak on the fewest FLOPs that a side needs:
+
+    limit = reply tokens × peak / FLOPs
+
+The default base has the shape of SmolLM2-135M and random weights: speed does not depend on what they say. Nothing is
+asserted about times. --quality (training_quality.py) adds what each side has learnt, on a base that can learn.
 """
 
 from __future__ import annotations
@@ -21,34 +29,36 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as all programs of the project do
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from config import TrainingSettings  # noqa: E402
+from training_sides import (  # noqa: E402
+    ALWAYS_FLOAT32,
+    REPLIES_PER_STEP,
+    SIDES,
+    Clock,
+    Counts,
+    Side,
+    build_trainer,
+    choose_training,
+    load_base,
+    load_dialogues,
+)
 
-if TYPE_CHECKING:
-    from character_chatbot.dialogues import DialogueSet
-    from character_chatbot.examples import Example
-
-SIDES = ("original", "trl", "packing", "pairs", "scenes")
-ALWAYS_FLOAT32 = ("original", "trl")
-REPLIES_PER_STEP = 8
-CONTEXT_TURNS = 6
-PADDED_TOKENS, ROW_TOKENS, LONGEST_TOKENS = 256, 1024, 512
-STEPS, STEPS_QUICK = 7, 3  # the first is not counted
-# SmolLM2-135M, from its config.json.
-SHAPE = {
-    "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
-    "num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 8192,
-    "tie_word_embeddings": True, "rope_theta": 100000.0,
-}  # fmt: skip
+STEPS, STEPS_QUICK = 5, 3  # of a round; the first is not counted
+ROUNDS = 3
+OURS = ("pairs", "scenes")
+FLOPS = "flops by reply token"
+COLUMNS = (
+    ("dtype", "10", ""), ("reply tok/s", "12", ".1f"), ("tokens/s", "10", ".0f"), ("read/reply tok", "15", ".1f"),
+    ("replies", "9", ".0f"), ("peak MB", "9", ".0f"), ("of peak", "9", ".0%"), ("of limit", "10", ".0%"),
+    ("× packing", "11", ".2f"), ("× trl", "8", ".2f"), ("× original", "12", ".2f"),
+)  # fmt: skip
 
 
 def main() -> int:
@@ -56,19 +66,20 @@ def main() -> int:
     if arguments.side:
         print(json.dumps(measure(arguments.side, arguments)))
         return 0
+    if arguments.quality:
+        from training_quality import compare_quality
+
+        return compare_quality(arguments)
     dtype = arguments.dtype or choose_dtype()
-    print(f"{STEPS_QUICK if arguments.quick else STEPS} steps of {REPLIES_PER_STEP} replies; {arguments.data}; {dtype}")
-    print(
-        f"{'':<10}{'dtype':<10}{'reply tok/s':>12}{'tokens/s':>10}{'tokens/reply tok':>18}"
-        f"{'peak MB':>9}{'× packing':>11}"
-    )
-    results = {side: run_side(side, arguments, dtype) for side in SIDES}
-    for side, found in results.items():
-        ratio = found["reply_tokens_per_second"] / results["packing"]["reply_tokens_per_second"]
-        print(
-            f"{side:<10}{found['dtype']:<10}{found['reply_tokens_per_second']:>12.1f}{found['tokens_per_second']:>10.0f}"
-            f"{found['tokens_per_reply_token']:>18.1f}{found['peak_mb']:>9.0f}{ratio:>11.2f}"
-        )
+    rounds = 1 if arguments.quick else arguments.rounds
+    steps = STEPS_QUICK if arguments.quick else STEPS
+    print(f"{rounds} rounds of {steps} steps of {REPLIES_PER_STEP} replies; {arguments.data}; {dtype}; load {load()}")
+    found: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+    for number in range(rounds):
+        for side in SIDES:
+            found[side].append(run_side(side, arguments, dtype))
+            print(f"  round {number + 1}, {side}: {found[side][-1]['reply tok/s']:.1f} reply tok/s", file=sys.stderr)
+    show({side: median_of(each) for side, each in found.items()})
     return 0
 
 
@@ -76,202 +87,102 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--base", default="", metavar="DIR", help="a folder with a model (default: random, 135M)")
     parser.add_argument("--data", default=str(PROJECT / "data" / "sample_series"), metavar="DIR", help="series folder")
-    parser.add_argument("--quick", action="store_true", help=f"{STEPS_QUICK} steps instead of {STEPS}")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"default {ROUNDS}")
+    parser.add_argument("--quick", action="store_true", help=f"one round of {STEPS_QUICK} steps instead of {STEPS}")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of packing and ours (default: as measured)")
     parser.add_argument("--side", choices=SIDES, help="measure this one here, print JSON")
+    parser.add_argument("--quality", action="store_true", help="held-out perplexity of each side instead of its speed")
+    parser.add_argument("--budget", type=float, default=0.0, help=argparse.SUPPRESS)  # seconds of training
     return parser
 
 
 def choose_dtype() -> str:
-    from character_chatbot.devices import Device, choose_training_device
+    from character_chatbot.machine.devices import Device, choose_training_device
 
     device = choose_training_device(Device("cpu", "float32", "the benchmark is one of CPUs"))
     print(device.reason)
     return device.dtype_name
 
 
-def run_side(side: str, arguments: argparse.Namespace, dtype: str) -> dict[str, Any]:
+def load() -> str:
+    """Of the machine in the last minute: programs that wanted to run at once."""
+    return f"{os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores"
+
+
+def run_side(side: str, arguments: argparse.Namespace, dtype: str, *more: str) -> dict[str, Any]:
     """Measure one side in a process of its own, so that its peak of memory is its own."""
-    words = ["--side", side, "--data", arguments.data, "--base", arguments.base]
+    words = ["--side", side, "--data", arguments.data, "--base", arguments.base, *more]
     words += ["--dtype", "float32" if side in ALWAYS_FLOAT32 else dtype, *(["--quick"] if arguments.quick else [])]
-    done = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{side} failed:\n{done.stderr}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    print(f"  {side}: done in {found['seconds']:.0f} s", file=sys.stderr)
     return found
 
 
 def measure(side: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Train a few steps and say how fast: median over the steps but the first."""
+    """Train a few steps, or with ``--quality`` all, and say what came of it."""
+    if arguments.quality:
+        from training_quality import learn
+
+        return learn(side, arguments)
     import resource
 
+    from character_chatbot.machine.devices import Device
+    from character_chatbot.machine.flops import measure_peak, read_shape
+
     steps, dtype = STEPS_QUICK if arguments.quick else STEPS, arguments.dtype or "float32"
-    dialogues = load_dialogues(arguments.data, steps * REPLIES_PER_STEP)
-    tokenizer, model = load_base(arguments, dialogues)
-    started = time.monotonic()
+    dialogues = load_dialogues(arguments.data)
+    tokenizer, model = load_base(arguments, dialogues, dtype)
+    dialogues = choose_training(tokenizer, dialogues, steps * REPLIES_PER_STEP)
+    device = Device("cpu", dtype, "")
     with tempfile.TemporaryDirectory() as folder:
         trainer, examples = build_trainer(Side(side, dtype, folder), model, tokenizer, dialogues)
-        clock = count_steps(trainer)
+        clock, before = Clock(trainer), measure_peak(device)
         trainer.train()
-    learnt, processed = sum(len(each.reply_ids) for each in examples), clock.tokens
-    rate = statistics.median(tokens / seconds for tokens, seconds in clock.steps[1:])
-    per_reply_token = processed / learnt
+    counts, replies = sum(clock.counts, Counts()), sum(len(each.replies()) for each in examples)
+    learnt = sum(len(each.reply_ids) for each in examples)
+    flops = read_shape(trainer.model).training_flops(counts.tokens, counts.supervised, counts.attended)
+    # A step's time by token: the first step sets things up, and the last one may be a short one.
+    pace = statistics.median(each.tokens / took for each, took in zip(clock.counts[1:], clock.seconds[1:], strict=True))
+    peak = max(before, measure_peak(device))
     return {
         "dtype": dtype,
-        "reply_tokens_per_second": rate / per_reply_token,
-        "tokens_per_second": rate,
-        "tokens_per_reply_token": per_reply_token,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "seconds": time.monotonic() - started,
+        "reply tok/s": pace * learnt / counts.tokens,
+        "tokens/s": pace,
+        "read/reply tok": clock.processed / learnt,
+        "replies": replies,
+        "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "of peak": flops * pace / counts.tokens / peak,
+        FLOPS: flops / learnt,
+        "peak": peak,
     }
 
 
-def load_dialogues(data: str, replies: int) -> DialogueSet:
-    """The first training dialogues of the character with the most."""
-    from character_chatbot.corpus import load_corpus
-    from config import Settings
-
-    corpus = load_corpus(Path(data))
-    everybody = corpus.build_dialogues(Settings())
-    one = corpus.build_dialogues(Settings(), everybody.characters[:1])
-    return replace(one, training=one.training[:replies])
+def median_of(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of each number the median, and the best peak."""
+    found = {
+        name: value if isinstance(value, str) else statistics.median(each[name] for each in rounds)
+        for name, value in rounds[0].items()
+    }
+    return found | {"peak": max(each["peak"] for each in rounds)}
 
 
-def load_base(arguments: argparse.Namespace, dialogues: DialogueSet) -> tuple[Any, Any]:
-    """Tokenizer and model, of the folder or of random weights."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    from character_chatbot.nano import FAMILIES, build_tokenizer
-    from character_chatbot.prompts import Turn
-
-    dtype = getattr(torch, arguments.dtype or "float32")
-    if arguments.base:
-        tokenizer = AutoTokenizer.from_pretrained(arguments.base)
-        return tokenizer, AutoModelForCausalLM.from_pretrained(arguments.base, dtype=dtype, use_safetensors=True)
-    torch.manual_seed(7)
-    personas = [Turn(name, dialogues.cast.get(name).persona) for name in dialogues.characters]
-    tokenizer = build_tokenizer(FAMILIES["qwen"], [*dialogues.scenes, personas], 8000)
-    return tokenizer, LlamaForCausalLM(LlamaConfig(**SHAPE)).to(dtype)
-
-
-@dataclass(frozen=True)
-class Side:
-    """One way of training; ``folder``: for what its trainer may want to write."""
-
-    name: str
-    dtype: str
-    folder: str
-
-
-def build_trainer(side: Side, model: Any, tokenizer: Any, dialogues: DialogueSet) -> tuple[Any, list[Example]]:
-    """The side's trainer for one epoch, and the dialogues that it learns."""
-    from character_chatbot.examples import encode_dialogues
-    from character_chatbot.scenes import encode_scenes
-
-    if side.name == "scenes":
-        scenes = encode_scenes(tokenizer, dialogues.training, dialogues, LONGEST_TOKENS, CONTEXT_TURNS)
-        return build_ours(side, model, tokenizer, scenes), scenes
-    pairs = encode_dialogues(tokenizer, dialogues.training, dialogues, LONGEST_TOKENS)
-    if side.name == "pairs":
-        return build_ours(side, model, tokenizer, pairs), pairs
-    return build_theirs(side, model, tokenizer, pairs), pairs
-
-
-def build_ours(side: Side, model: Any, tokenizer: Any, examples: list[Example]) -> Any:
-    from datasets import Dataset
-
-    from character_chatbot.devices import Device
-    from character_chatbot.packing import PackingCollator
-    from character_chatbot.reply_trainer import ReplyTrainer
-    from character_chatbot.training import build_arguments, build_lora, choose_batch, count_sequences
-
-    per_step = count_sequences(TrainingSettings(sequences_per_step=REPLIES_PER_STEP), examples)
-    settings = TrainingSettings(sequences_per_step=per_step, epochs=1, lora_dropout=0.0)
-    device = Device("cpu", side.dtype, "")
-    batch = choose_batch(settings, device, model.config.vocab_size, examples)
-    settings = replace(settings, sequences_per_batch=batch)
-    columns = ("input_ids", "labels", "shared")
-    return ReplyTrainer(
-        model=model,
-        args=build_arguments(settings, device, Path(side.folder), 0, model.num_parameters()),
-        data_collator=PackingCollator(),
-        train_dataset=Dataset.from_dict({name: [getattr(each, name) for each in examples] for name in columns}),
-        processing_class=tokenizer,
-        peft_config=build_lora(settings),
+def show(results: dict[str, dict[str, Any]]) -> None:
+    """The table, and the limit by arithmetic."""
+    peak, flops = (choose(each[name] for each in results.values()) for choose, name in ((max, "peak"), (min, FLOPS)))
+    limit = peak / flops
+    print(f"{'':<10}" + "".join(f"{name:>{width}}" for name, width, _ in COLUMNS))
+    for side, each in results.items():
+        each["of limit"] = each["reply tok/s"] / limit
+        for other in ("packing", "trl", "original"):
+            each[f"× {other}"] = each["reply tok/s"] / results[other]["reply tok/s"]
+        print(f"{side:<10}" + "".join(f"{each[name]:>{width}{form}}" for name, width, form in COLUMNS))
+    best = max(OURS, key=lambda side: results[side]["reply tok/s"])
+    print(
+        f"limit {limit:.0f} reply tok/s: {flops / 1e9:.2f} GFLOP by reply token at {peak / 1e9:.0f} GFLOP/s; "
+        f"{best} reaches {results[best]['of limit']:.0%}; load {load()}"
     )
-
-
-def build_theirs(side: Side, model: Any, tokenizer: Any, examples: list[Example]) -> Any:
-    """The original's way, TRL's defaults or TRL's packing."""
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
-
-    from character_chatbot.training import build_lora
-
-    batches: dict[str, dict[str, Any]] = {
-        "original": {"per_device_train_batch_size": 1, "gradient_accumulation_steps": REPLIES_PER_STEP,
-                     "pad_to_multiple_of": PADDED_TOKENS, "max_length": PADDED_TOKENS, "completion_only_loss": False},
-        "trl": {"per_device_train_batch_size": REPLIES_PER_STEP, "max_length": ROW_TOKENS,
-                "completion_only_loss": True, "activation_checkpointing": True},
-        "packing": {"per_device_train_batch_size": 1, "max_length": ROW_TOKENS, "packing": True,
-                    "completion_only_loss": True, "activation_checkpointing": False},
-    }  # fmt: skip
-    a_row = max(1, ROW_TOKENS * len(examples) // sum(len(each.input_ids) for each in examples))
-    batches["packing"]["gradient_accumulation_steps"] = max(1, round(REPLIES_PER_STEP / a_row))
-    options = {"activation_checkpointing": False} | batches[side.name]
-    masks = [[int(label != -100) for label in each.labels] for each in examples]
-    columns = {"input_ids": [list(each.input_ids) for each in examples], "completion_mask": masks}
-    if side.name == "original":
-        del columns["completion_mask"]
-    dropout = 0.0 if side.name == "packing" else 0.05
-    return SFTTrainer(
-        model=model,
-        args=SFTConfig(
-            output_dir=side.folder,
-            num_train_epochs=1,
-            use_cpu=True,
-            bf16=side.dtype == "bfloat16",
-            save_strategy="no",
-            logging_steps=1000,
-            report_to="none",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-            **options,
-        ),
-        train_dataset=Dataset.from_dict(columns),
-        processing_class=tokenizer,
-        peft_config=build_lora(TrainingSettings(lora_dropout=dropout)),
-    )
-
-
-def count_steps(trainer: Any) -> Any:
-    """A callback that has, for each step, the tokens that went through the model and the seconds it took."""
-    from transformers import TrainerCallback
-
-    class Clock(TrainerCallback):
-        def __init__(self) -> None:
-            self.steps: list[tuple[int, float]] = []
-            self.tokens, self._now, self._in_step = 0, 0.0, 0
-
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self._now, self._in_step = time.perf_counter(), 0
-
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            self.steps.append((self._in_step, time.perf_counter() - self._now))
-            self.tokens += self._in_step
-
-        def count(self, tokens: int) -> None:
-            self._in_step += tokens
-
-    clock, compute = Clock(), trainer.compute_loss
-
-    def counted(model: Any, inputs: dict[str, Any], *rest: Any, **options: Any) -> Any:
-        clock.count(inputs["input_ids"].numel())
-        return compute(model, inputs, *rest, **options)
-
-    trainer.compute_loss = counted
-    trainer.add_callback(clock)
-    return clock
 
 
 if __name__ == "__main__":

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from character_chatbot.devices import Device
+from character_chatbot.machine.devices import Device
+from character_chatbot.training.quantisation import build_quantisation
 from config import Settings
 from utils.announcements import Announcement, Announcements
 from utils.errors import BaseModelError
 from utils.hub import HubState, hub_endpoint
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
@@ -148,18 +149,36 @@ def load_tokenizer(base: Base, token: str = "") -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(base: Base, device: Device, token: str = "") -> PreTrainedModel:
-    """The model of a base, on the device. Weights come from safetensors only. Raises BaseModelError."""
+def load_config(base: Base, token: str = "") -> PretrainedConfig:
+    """The shape of a base, without its weights. Raises BaseModelError."""
+    from transformers import AutoConfig
+
+    config: PretrainedConfig = _load(
+        base,
+        lambda: AutoConfig.from_pretrained(base.location, token=token or None, local_files_only=base.only_cached),
+    )
+    return config
+
+
+def load_model(base: Base, device: Device, token: str = "", quantised: bool = False) -> PreTrainedModel:
+    """The model of a base, on the device; ``quantised``: in 4 bits. Weights come from safetensors only.
+
+    Raises:
+        BaseModelError: it cannot be had.
+        TrainingError: it is to be quantised, and bitsandbytes is not installed.
+    """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # of reading weights from disk; downloads keep theirs
+    quantisation = build_quantisation(device) if quantised else None
     model = _load(
         base,
         lambda: AutoModelForCausalLM.from_pretrained(
             base.location,
             dtype=device.dtype,
             device_map=device.kind if device.kind == "cuda" else None,
+            quantization_config=quantisation,
             use_safetensors=True,
             token=token or None,
             local_files_only=base.only_cached,

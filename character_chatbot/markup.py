@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from character_chatbot.curve import bounds, place, smooth
+from character_chatbot.monitoring.curve import bounds, place, smooth
 from character_chatbot.status import (
     data_totals,
     perplexity_text,
@@ -17,9 +17,6 @@ from character_chatbot.status import (
     training_title,
 )
 from utils.announcements import Announcement
-
-if TYPE_CHECKING:
-    from character_chatbot.engines.quotes import Quote
 
 # Paul Tol's muted and dark schemes: told apart with any colour vision; white on each has a contrast above 4.5.
 PORTRAIT_COLOURS = ("#332288", "#117733", "#882255", "#225555", "#994455", "#666633", "#663333", "#aa4499", "#555555")
@@ -38,15 +35,13 @@ def portrait_colour(name: str) -> str:
     return PORTRAIT_COLOURS[hashlib.sha256(name.encode()).digest()[0] % len(PORTRAIT_COLOURS)]
 
 
-def portraits_style(characters: Sequence[str], chosen: str) -> str:
-    """A style sheet: portraits for the cards of the picker in their order, and one for the replies in the chat."""
+def portraits_style(characters: Sequence[str]) -> str:
+    """A style sheet: portraits for the cards of the picker in their order."""
     rules = [
         f"#characters label:nth-of-type({number})::before"
         f"{{content:'{initials(name)}'!important;background:{portrait_colour(name)}!important}}"
         for number, name in enumerate(characters, start=1)
     ]
-    if chosen:
-        rules.append(f"#chat{{--initials:'{initials(chosen)}';--portrait:{portrait_colour(chosen)}}}")
     return f"<style>{''.join(rules)}</style>"
 
 
@@ -91,19 +86,6 @@ def problem_block(text: str) -> str:
     return f'<div class="notice problem" role="alert">{escape(text)}</div>'
 
 
-def quotes_block(quotes: Sequence[Quote]) -> str:
-    """The lines behind a reply, with the places where they are said; the first one is the reply."""
-    if not quotes:
-        return ""
-    items = "".join(
-        f"<li><cite>{escape(quote.place)}</cite>"
-        + (f"<p class='before'>{escape(quote.said_before)}</p>" if quote.said_before else "")
-        + f"<p>{escape(quote.text)}</p></li>"
-        for quote in quotes
-    )
-    return f'<section class="quotes"><h2>Where this is said</h2><ol>{items}</ol></section>'
-
-
 def status_blocks(status: Mapping[str, Any]) -> tuple[str, str, str]:
     """What speaks and from which versions; the active version's run; the data report."""
     return (
@@ -120,29 +102,36 @@ def training_block(training: Mapping[str, Any] | None) -> str:
     steps = int(training["last"].get("steps", 0))
     return (
         f'<section id="training"><h2>{escape(training_title(training))}</h2>{_facts(training_facts(training))}'
-        f"{loss_curve(training['losses'], steps)}</section>"
+        f"{loss_curve(training['losses'], steps, training.get('held_out', ()))}</section>"
     )
 
 
-def loss_curve(losses: Sequence[Sequence[float]], steps: int) -> str:
+def loss_curve(losses: Sequence[Sequence[float]], steps: int, held_out: Sequence[Sequence[float]] = ()) -> str:
     """The loss by step, as wide as its place: the picture is stretched, the words beside it are not.
 
     Args:
         losses: step and loss in nats per token.
         steps: of the whole run; what is to come stays empty.
+        held_out: step and loss on held-out replies.
     """
     points = [(float(step), float(loss)) for step, loss in losses]
+    measured = [(float(step), float(loss)) for step, loss in held_out]
     if not points:
         return ""
     (first, start), (last, end) = points[0], points[-1]
-    low, high = bounds([loss for _, loss in points])
+    low, high = bounds([loss for _, loss in points + measured])
     told = f"Training loss: {start:.2f} at step {first:.0f}, {end:.2f} at step {last:.0f} of {steps}"
+    caption = "Training loss, nats per token"
+    if measured:
+        told += f"; held-out loss {measured[-1][1]:.2f} at step {measured[-1][0]:.0f}"
+        caption = "Training loss, and dashed the loss on held-out replies, nats per token"
     lines = "".join(
         f'<polyline class="{name}" points="{_points(place(line, steps, low, high))}"/>'
-        for name, line in (("each", points), ("mean", smooth(points)))
+        for name, line in (("each", points), ("mean", smooth(points)), ("held-out", measured))
+        if line
     )
     return (
-        f'<figure class="curve" role="img" aria-label="{told}"><figcaption>Training loss, nats per token</figcaption>'
+        f'<figure class="curve" role="img" aria-label="{told}"><figcaption>{caption}</figcaption>'
         f"<span>{high:.2f}</span><span>{low:.2f}</span>"
         f'<svg viewBox="0 0 1000 1000" preserveAspectRatio="none" aria-hidden="true">{lines}</svg>'
         f"<span>step 0</span><span>{steps:,}</span></figure>"

@@ -3,10 +3,20 @@
 system     the persona
 user       what others say, each turn as "Name: text", turns in a row joined by line breaks
 assistant  what the character says, without its name
+
+What a character remembers at a message is a block in front of the newest user message and nowhere else, so that all
+before it stays as it was and need not be read again:
+
+[What Kit remembers, S01E02]
+Rosa: …
+Kit: …
+[Now]
+Visitor: …
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,13 +40,33 @@ class Turn:
     text: str
 
 
-def build_messages(character: Character, title: str, context: Sequence[Turn]) -> list[Message]:
+@dataclass(frozen=True)
+class Passage:
+    """What a character remembers: turns of one scene. ``place``: where it was, may be empty."""
+
+    lines: tuple[Turn, ...]
+    place: str = ""
+
+
+def build_messages(
+    character: Character,
+    title: str,
+    context: Sequence[Turn],
+    *,
+    passages: Sequence[Passage] = (),
+    lore: Sequence[str] = (),
+    example_lines: Sequence[str] = (),
+    note: str = "",
+) -> list[Message]:
     """The messages to which ``character`` replies next.
 
     Args:
         character: who replies.
         title: of the series.
         context: the turns before the reply, oldest first; the last one is somebody else's.
+        passages, lore: what the character remembers and knows about the last message.
+        example_lines: how the character speaks, for the system message.
+        note: what else the character is to know all the time, for the end of the system message.
 
     Returns:
         ``{"role", "content"}`` messages: system first, then user and assistant in turn, a user message last.
@@ -49,7 +79,19 @@ def build_messages(character: Character, title: str, context: Sequence[Turn]) ->
         turns.pop(0)  # a conversation starts with what is said to the character: some templates demand it
     if not turns or turns[-1].speaker == character.name:
         raise ValueError(f"nothing for {character.name} to reply to")
-    return [{"role": "system", "content": persona_prompt(character, title)}, *lay_out(turns, character.name)]
+    system = persona_prompt(character, title, example_lines) + (f"\n{note}" if note else "")
+    messages = [{"role": "system", "content": system}, *lay_out(turns, character.name)]
+    messages[-1]["content"] = lay_out_memory(character.name, passages, lore) + messages[-1]["content"]
+    return messages
+
+
+def lay_out_memory(name: str, passages: Sequence[Passage], lore: Sequence[str] = ()) -> str:
+    """The block in front of the newest user message; empty where there is nothing to know."""
+    known = [f"[What {name} knows]", *(" ".join(text.split()) for text in lore)] if lore else []
+    for passage in passages:
+        known.append(f"[What {name} remembers, {passage.place}]" if passage.place else f"[What {name} remembers]")
+        known += [f"{turn.speaker}: {turn.text}" for turn in passage.lines]
+    return "\n".join([*known, "[Now]", ""]) if known else ""
 
 
 def lay_out(turns: Sequence[Turn], own: str) -> list[Message]:
@@ -64,11 +106,15 @@ def lay_out(turns: Sequence[Turn], own: str) -> list[Message]:
     return messages
 
 
-def persona_prompt(character: Character, title: str) -> str:
-    """The system message: who the character is and what is asked of it."""
+def persona_prompt(character: Character, title: str, example_lines: Sequence[str] = ()) -> str:
+    """The system message: who the character is, how it speaks, and what is asked of it.
+
+    ``title``: empty for a character of no series.
+    """
     persona = character.persona or f"You are {character.name}."
+    examples = [f"{character.name} speaks like this:", *example_lines] if example_lines else []
     task = f"Reply as {character.name}, in character, with what {character.name} says next."
-    return f"{persona}\nThe series is {title}. {task}"
+    return "\n".join([persona, *examples, f"The series is {title}. {task}" if title else task])
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
@@ -135,8 +181,15 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def disarm(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    """``text`` in which no special token of the tokenizer can be read as one: a space splits it."""
-    for token in tokenizer.added_tokens_encoder:
-        if len(token) > 1 and token in text:
+    """``text`` in which no special token of the tokenizer can be read as one: a space splits it.
+
+    A tokenizer may look for its tokens in normalised text: one that appears only there is split there.
+    """
+    tokens = [token for token in tokenizer.added_tokens_encoder if len(token) > 1]
+    plain = unicodedata.normalize("NFKC", text)
+    if plain != text and any(plain.count(token) > text.count(token) for token in tokens):
+        text = plain
+    for token in tokens:
+        if token in text:
             text = text.replace(token, f"{token[0]} {token[1:]}")
     return text

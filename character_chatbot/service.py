@@ -2,7 +2,7 @@
 
 service = Service(settings, find)
 service.start()                                      # returns at once
-reply = service.begin_reply("Kit", [Turn("Visitor", "Who are you?")])
+reply = service.begin_answer("Kit", [Turn("Visitor", "Who are you?")], Sampling())
 while not reply.finished:
     text += reply.take()                             # never waits
 reply.stop()                                         # the engine stops after the token at hand
@@ -13,11 +13,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from character_chatbot.engines.base import build_sampling
+from character_chatbot.engines.base import Sampling
 from character_chatbot.prompts import Turn
 from config import Settings
 from utils.announcements import Announcements
@@ -25,7 +26,9 @@ from utils.errors import SuiteError, UsageError
 
 if TYPE_CHECKING:
     from character_chatbot.corpus import Corpus
+    from character_chatbot.engines.fair_queue import FairQueue, Ticket
     from character_chatbot.engines.quotes import Quote
+    from character_chatbot.replies.reply_stream import Evidence
     from character_chatbot.sources import Source
 
 logger = logging.getLogger(__name__)
@@ -39,15 +42,20 @@ BACKLOG_PER_PIECE = 8
 
 
 class Reply:
-    """One reply on its way. A thread reads the engine, so that nobody who looks at it ever waits."""
+    """One reply on its way. A thread reads the engine, so that nobody who looks at it ever waits.
 
-    def __init__(self, open_stream: Callable[[], Iterator[str]]) -> None:
-        self._open = open_stream
+    ``queue``: in which the engine lets replies wait, if it does.
+    """
+
+    def __init__(self, open_stream: Callable[[], Iterator[str]], queue: FairQueue | None = None) -> None:
+        self._open, self._queue = open_stream, queue
         self._pieces: list[str] = []
         self._taken = 0
         self._stopped, self._ended = threading.Event(), threading.Event()
         self.problem: SuiteError | None = None
-        threading.Thread(target=self._read, name="reply", daemon=True).start()
+        self.evidence: Evidence | None = None  # what was in the prompt, once the engine is at work
+        self._thread = threading.Thread(target=self._read, name="reply", daemon=True)
+        self._thread.start()
 
     @property
     def finished(self) -> bool:
@@ -67,9 +75,32 @@ class Reply:
         start, self._taken = self._taken, self._taken + 1 + ahead // BACKLOG_PER_PIECE
         return "".join(self._pieces[start : self._taken])
 
+    def drain(self) -> str:
+        """All that has come since."""
+        start, self._taken = self._taken, len(self._pieces)
+        return "".join(self._pieces[start : self._taken])
+
     def stop(self) -> None:
-        """End the work behind it; silent if it has ended."""
+        """End the work behind it, or leave the queue; silent if it has ended."""
         self._stopped.set()
+        ticket = self._ticket()
+        if ticket:
+            ticket.close()
+
+    @property
+    def place(self) -> int:
+        """In the engine's queue: 1 is next; 0 once it is at work, or where nobody waits."""
+        ticket = self._ticket()
+        return ticket.place if ticket else 0
+
+    @property
+    def expected_wait_seconds(self) -> float | None:
+        """Until the engine begins, by its last replies; None: not known."""
+        ticket = self._ticket()
+        return ticket.expected_wait_seconds if ticket else 0.0
+
+    def _ticket(self) -> Ticket | None:
+        return self._queue.find(self._thread.ident) if self._queue else None
 
     def wait(self, timeout_seconds: float) -> bool:
         """Wait until the engine is done with it; whether it is."""
@@ -77,7 +108,9 @@ class Reply:
 
     def _read(self) -> None:
         try:
-            with contextlib.closing(_closeable(self._open())) as pieces:
+            stream = self._open()
+            self.evidence = getattr(stream, "evidence", None)
+            with contextlib.closing(_closeable(stream)) as pieces:
                 for piece in pieces:
                     if self._stopped.is_set():
                         break
@@ -89,24 +122,6 @@ class Reply:
             self.problem = SuiteError(f"the reply failed: {type(error).__name__}: {error}")
         finally:
             self._ended.set()
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """What a visitor said and what came back. ``rejected``: earlier replies to the same words."""
-
-    speaker: str
-    message: str
-    reply: str = ""
-    rejected: tuple[str, ...] = ()
-    quotes: tuple[Quote, ...] = ()
-    notice: str = ""  # why there is no reply, or no whole one
-    on_its_way: Reply | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def pending(self) -> bool:
-        """Whether more of the reply is to come."""
-        return self.on_its_way is not None and not (self.on_its_way.stopped or self.on_its_way.finished)
 
 
 class Service:
@@ -131,6 +146,7 @@ class Service:
         self._source: Source | None = None
         self._problem: SuiteError | None = None
         self._ready = threading.Event()
+        self._replies: weakref.WeakSet[Reply] = weakref.WeakSet()
 
     def start(self) -> None:
         """Begin to load; returns at once."""
@@ -186,66 +202,68 @@ class Service:
             return self._source.characters
         return self.corpus.speakers(self.settings.dialogues.minimum_replies) if self.corpus else ()
 
-    def begin_reply(self, character: str, history: Sequence[Exchange]) -> Reply:
-        """A reply of ``character`` to the last message of ``history``.
+    def begin_answer(
+        self, character: str, turns: Sequence[Turn], sampling: Sampling, *, note: str = "", lore: Sequence[str] = ()
+    ) -> Reply:
+        """A reply of ``character`` to ``turns``, drawn as ``sampling`` says.
+
+        Args:
+            character: a name or alias.
+            turns: all so far, the last one somebody else's.
+            sampling: how it is drawn.
+            note: what else the character is to know, for its system message.
+            lore: entries of a lorebook for this message, most important first.
 
         Raises:
-            SuiteError: nobody can answer.
+            SuiteError: nobody can answer, or the character would talk to itself.
             UnknownCharacter: the source has no such character.
         """
+        from character_chatbot.replies.conversation import stream_reply
+
         source = self.source
         name = source.cast.get(character).name
-        turns = list_turns(name, history, source.rung == "quotes")
-        return Reply(lambda: _stream(source, name, turns, self.settings))
+        turns_seen = self.settings.chat.history_turns
+        reply = Reply(
+            lambda: stream_reply(source, name, turns, sampling, turns_seen, lore=lore, note=note),
+            getattr(source.engine(name), "queue", None),
+        )
+        self._replies.add(reply)
+        return reply
 
-    def find_quotes(self, character: str, history: Sequence[Exchange]) -> tuple[Quote, ...]:
-        """The lines of the series behind a reply that is a quote, best first; empty on other rungs."""
+    @property
+    def replies_in_flight(self) -> int:
+        """How many replies wait or are written."""
+        return sum(not reply.wait(0) for reply in tuple(self._replies))
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens a text has, by the model's tokenizer; by its length where nothing is loaded that has one."""
+        return self.source.reader.counter.text(text)
+
+    def find_quotes(self, character: str, message: str, said: Sequence[str]) -> tuple[Quote, ...]:
+        """The lines of the series behind a reply that is a quote, the reply first; empty on other rungs.
+
+        Args:
+            character: who replied.
+            message: to what.
+            said: all that the character had said before.
+        """
         source = self.source
         if source.rung != "quotes":
             return ()
-        name = source.cast.get(character).name
-        said = [turn.text for turn in list_turns(name, history, True) if turn.speaker == name]
-        found = source.engine(name).find(history[-1].message, SHOWN_QUOTES, unlike=said)  # type: ignore[attr-defined]
-        return tuple(found)
+        engine = source.engine(source.cast.get(character).name)
+        return tuple(engine.find(message, SHOWN_QUOTES, unlike=said))  # type: ignore[attr-defined]
 
+    def refresh_cast(self) -> None:
+        """Take the characters as the files have them now, after one was edited or imported.
 
-def list_turns(character: str, history: Sequence[Exchange], with_rejected: bool) -> list[Turn]:
-    """A conversation as turns, up to the message that waits for its reply.
+        Raises:
+            DataError: characters.jsonl is not valid.
+        """
+        from character_chatbot.editing.current_cast import with_current_cast
 
-    ``with_rejected``: rejected replies are turns as well, so that an engine which never repeats itself finds another.
-    """
-    turns: list[Turn] = []
-    for exchange in history:
-        replies = [*(exchange.rejected if with_rejected else ()), exchange.reply]
-        if exchange is history[-1]:
-            replies[-1] = ""
-        for reply in replies:
-            turns.append(Turn(exchange.speaker, exchange.message))
-            turns += [Turn(character, reply)] if reply else []
-    return turns
-
-
-def take_back(history: Sequence[Exchange]) -> tuple[list[Exchange], str]:
-    """The conversation without its last exchange, and what the visitor had said in it."""
-    return list(history[:-1]), history[-1].message if history else ""
-
-
-def ask_again(history: Sequence[Exchange]) -> list[Exchange]:
-    """The conversation with the last message waiting for another reply. Raises UsageError: there is none."""
-    if not history:
-        raise UsageError("there is no message to reply to yet.")
-    last = history[-1]
-    rejected = (*last.rejected, last.reply) if last.reply else last.rejected
-    return [*history[:-1], Exchange(last.speaker, last.message, rejected=rejected)]
-
-
-def settle(history: Sequence[Exchange]) -> list[Exchange]:
-    """The conversation after its reply was stopped, if one was on its way; what had come of it stays."""
-    reply = history[-1].on_its_way if history else None
-    if reply is None:
-        return list(history)
-    reply.stop()
-    return [*history[:-1], replace(history[-1], on_its_way=None, notice="stopped")]
+        if self._source is not None:
+            now = with_current_cast(self._source, self.corpus, self.settings.paths.data)
+            self._source = replace(now.source, cards=now.cards)
 
 
 def read_name(text: str, character: str, source: Source) -> str:
@@ -259,12 +277,6 @@ def read_name(text: str, character: str, source: Source) -> str:
     if source.cast.resolve(name) == source.cast.resolve(character):
         raise UsageError(f"{name} cannot talk to themselves: speak as somebody else, or choose another character.")
     return name
-
-
-def _stream(source: Source, character: str, turns: Sequence[Turn], settings: Settings) -> Iterator[str]:
-    from character_chatbot.conversation import stream_reply
-
-    return stream_reply(source, character, turns, build_sampling(settings.chat), settings.chat.history_turns)
 
 
 def _closeable(pieces: Iterator[str]) -> Generator[str]:

@@ -12,18 +12,25 @@ Each step down is announced with its reason and what to do about it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from character_chatbot.bases import HUB, Base, default_base, is_cached, nano_base
+from character_chatbot.cards.card import Card
+from character_chatbot.cards.casting import with_cards
+from character_chatbot.cards.shelf import FOLDER, CardShelf
 from character_chatbot.corpus import Corpus
-from character_chatbot.devices import Device, choose_device
 from character_chatbot.engines.base import Engine
+from character_chatbot.engines.choice import choose_engine
 from character_chatbot.engines.peft_engine import PeftEngine
 from character_chatbot.engines.quotes import QuotesEngine
+from character_chatbot.machine.devices import Device, choose_device
 from character_chatbot.nano import NanoRecipe, find_nano_base
+from character_chatbot.recall.counting import Reader
+from character_chatbot.recall.serving import Recall, with_recall
 from character_chatbot.version import TrainedVersion, open_version
 from config import RUNGS, Settings
 from utils.announcements import Announcement, Announcements
@@ -32,12 +39,15 @@ from utils.errors import BaseModelError, DataError, RegistryError, StoreError, S
 from utils.hub import HubState, check_hub
 from utils.registry import Registry
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Source:
     """What answers. ``characters``: whom one can talk to. ``run``, ``version``: empty on other rungs than version.
 
-    ``base``: the name of the model, empty for quotes.
+    ``base``: the name of the model, empty for quotes. ``reader``: what is known of it. ``recall``: scene memory.
+    ``cards``: those of imported characters, by the name in ``cast``.
     """
 
     rung: str
@@ -50,6 +60,9 @@ class Source:
     run: dict[str, Any] = field(default_factory=dict)
     version: str = ""
     base: str = ""
+    reader: Reader = field(default_factory=Reader)
+    recall: Recall | None = None
+    cards: Mapping[str, Card] = field(default_factory=dict)
 
 
 class _StepDownError(Exception):
@@ -93,7 +106,7 @@ class SourceFinder:
                 steps.append((rung, step))
                 continue
             self._announce(steps, source)
-            return source
+            return with_recall(source, self.settings.recall, self.corpus, self.announcements)
         raise DataError(
             f"nobody can answer: {steps[-1][1].why}.",
             remedies=[("Another series", "--data DIR"), ("The sample", "--data data/sample_series")],
@@ -139,13 +152,12 @@ class SourceFinder:
             found = self.registry.resolve(self.family, name)
             folder = self.registry.fetch(self.family, found.version, self.settings.paths.cache / "versions")
             trained = open_version(folder)
-            base = self._usable(trained.base)
-            engine = self._load(base, folder)
+            engine, how = self._load_version(trained)
         except (RegistryError, StoreError, BaseModelError) as error:
             if name not in (None, "latest"):
                 raise
             raise _step_down(error, f"python training_pipeline.py train {self.family}") from None
-        label = f"{self.family} {found.version} (adapter on {trained.base.name})"
+        label = f"{self.family} {found.version} (adapter on {trained.base.name}{how})"
         source = self._source("version", label, engine, trained=trained)
         return replace(source, version=found.version, base=trained.base.name)
 
@@ -203,6 +215,20 @@ class SourceFinder:
             raise BaseModelError(f"{base.name} is not on this machine")
         return base
 
+    def _load_version(self, trained: TrainedVersion) -> tuple[Callable[[str], Engine], str]:
+        """The engine of a version, and its name for people. Raises BaseModelError."""
+        chosen = choose_engine(self.settings, self.registry, self.family, trained, lambda: self._device.kind == "cuda")
+        engine = chosen.engine
+        if engine is not None:
+            return lambda character: engine, ", on OpenVINO"
+        logger.info("torch speaks: %s", chosen.why)
+        loaded = self._load(self._usable(trained.base), trained.folder)
+        if chosen.announce:
+            self.announcements.add(
+                Announcement("chat", "the exported model on OpenVINO", "torch", chosen.why, chosen.remedy)
+            )
+        return loaded, ""
+
     def _load(self, base: Base, adapter: Path | None = None) -> Callable[[str], Engine]:
         engine = PeftEngine(base, self._device, adapter, self.settings.secrets.hf_token.reveal())
         engine.load()
@@ -213,7 +239,11 @@ class SourceFinder:
     ) -> Source:
         cast, title, names = self._cast(trained, 1 if rung == "quotes" else self.settings.dialogues.minimum_replies)
         run = trained.run if trained else {}
-        return Source(rung, label, title, cast, names, engine, trained.characters if trained else (), run)
+        cards: Mapping[str, Card] = {}
+        if rung != "quotes":  # an imported character has said nothing that could be quoted
+            cast, cards = with_cards(cast, CardShelf(self.settings.paths.data / FOLDER))
+        characters = trained.characters if trained else ()
+        return Source(rung, label, title, cast, (*names, *cards), engine, characters, run, cards=cards)
 
     def _cast(self, trained: TrainedVersion | None, minimum_lines: int) -> tuple[Cast, str, tuple[str, ...]]:
         """Personas as trained; where the series is at hand, its other speakers with enough lines as well."""
@@ -236,7 +266,7 @@ def _step_down(error: SuiteError, default_remedy: str) -> _StepDownError:
 
 def announce_untrained(source: Source, character: str, announcements: Announcements) -> None:
     """Say so where a version speaks for a character that it was not trained on."""
-    if source.rung == "version" and character not in source.trained:
+    if source.rung == "version" and character not in (*source.trained, *source.cards):
         announcements.add(
             Announcement(
                 f"chat with {character}",

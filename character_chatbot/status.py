@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from character_chatbot.watching import read_training
+from character_chatbot.monitoring.watching import read_training
 from config import Settings
 from utils.announcements import Announcement
 from utils.errors import SuiteError

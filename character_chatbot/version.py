@@ -20,6 +20,7 @@ from utils.errors import RegistryError
 from utils.files import write_atomic
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
@@ -70,13 +71,17 @@ def build_run(
     announcements: list[dict[str, str]],
     *,
     parameters: int,
+    quantised: bool = False,
 ) -> dict[str, Any]:
-    """What run.json records, but for what is measured. ``parameters``: of the base; a server is chosen by it."""
+    """What run.json records, but for what is measured. ``parameters``: of the base; a server is chosen by it.
+
+    ``quantised``: whether the adapter was trained, and evaluated, on the base in 4 bits.
+    """
     return {
         "family": family,
         "title": dialogues.title,
         "characters": list(dialogues.characters),
-        "base": {"kind": base.kind, "name": base.name, "parameters": parameters},
+        "base": {"kind": base.kind, "name": base.name, "parameters": parameters, "quantised": quantised},
         "data_sha256": dialogues.data_hash(),
         "training_dialogues": len(dialogues.training),
         "held_out_dialogues": len(dialogues.held_out),
@@ -98,13 +103,18 @@ def write_version(
     dialogues: DialogueSet,
     run: dict[str, Any],
     metrics: dict[str, Any],
+    adapter: dict[str, torch.Tensor] | None = None,
 ) -> None:
-    """Write the folder that is published; what was in it before is gone."""
+    """Write the folder that is published; what was in it before is gone.
+
+    ``adapter``: its weights, where the model does not have them whole.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     # The name of the base, not where it lay on this machine; no look-up at the hub whether its vocabulary grew.
     model.peft_config["default"].base_model_name_or_path = run["base"]["name"]
-    model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+    weights: dict[str, Any] = {"state_dict": adapter} if adapter else {}
+    model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False, **weights)
     tokenizer.save_pretrained(str(folder))
     if base.kind == NANO:
         shutil.copytree(base.location, folder / NANO_FOLDER)
@@ -135,11 +145,18 @@ An adapter for `{run["base"]["name"]}` that replies as {", ".join(run["character
 - Trained on {run["training_dialogues"]} dialogues; held out: {", ".join(run["held_out_episodes"]) or "nothing"}.
 - {measured}
 - Steps: {metrics["training"]["steps"]}; loss {metrics["training"]["first_loss"]:.3f} at the first step, \
-{metrics["training"]["last_loss"]:.3f} at the last.
+{metrics["training"]["last_loss"]:.3f} at the last{_kept(metrics["training"])}.
 
 It imitates fictional characters from transcripts. What it says is invention, neither a quotation nor a fact. The
 rights in the transcripts stay with their owners; do not pass the adapter on without the right to do so.
 """
+
+
+def _kept(training: dict[str, Any]) -> str:
+    """Whose weights these are, where something has chosen them."""
+    if training.get("kept_step", training["steps"]) == training["steps"]:
+        return ""
+    return f"; the weights are those of step {training['kept_step']}, which expected held-out replies best"
 
 
 def _packages() -> dict[str, str]:

@@ -41,7 +41,7 @@ def shorten(family: str) -> list[str]:
     """A short run where the base is a real one and there is no GPU: nobody waits an hour for a demo."""
     sys.path.insert(0, str(PROJECT))
     from character_chatbot.bases import default_base, is_cached
-    from character_chatbot.devices import choose_device
+    from character_chatbot.machine.devices import choose_device
     from config import load_settings
     from utils.hub import check_hub
 

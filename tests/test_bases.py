@@ -28,7 +28,7 @@ from character_chatbot.bases import (
     load_tokenizer,
     nano_base,
 )
-from character_chatbot.devices import Device, choose_device
+from character_chatbot.machine.devices import Device, choose_device
 from config import Settings
 from utils.announcements import Announcements
 from utils.errors import BaseModelError
@@ -314,7 +314,7 @@ LOAD_EACH = """
 import contextlib, io, json, sys
 sys.path.insert(0, sys.argv[1])
 from character_chatbot.bases import find_base, load_model, load_tokenizer
-from character_chatbot.devices import Device
+from character_chatbot.machine.devices import Device
 from config import load_settings
 from utils.command_line import run_command
 from utils.hub import check_hub

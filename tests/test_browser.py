@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +33,29 @@ EVIL = "Are you <b>afraid</b> of the sea? ![x](http://203.0.113.7/x.png) <img sr
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the program, which is ended by SIGTERM and has to end cleanly."""
     folder = tmp_path_factory.mktemp("app")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, str(PROJECT_FOLDER / "gradio_app.py"), "--source", "quotes", "--port", str(port)]
-    command += ["--data", str(PROJECT_FOLDER / "data" / "sample_series"), "--registry", str(folder / "registry")]
-    environment = {name: value for name, value in os.environ.items() if name != "APP_PASSWORD"}
+    data = ["--data", str(PROJECT_FOLDER / "data" / "sample_series"), "--registry", str(folder / "registry")]
+    with serve([str(PROJECT_FOLDER / "gradio_app.py"), "--source", "quotes", *data, "--port"], folder) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def serve(
+    command: list[str], folder: Path, port: int = 0, more: Sequence[str] = (), **environment: str
+) -> Iterator[str]:
+    """A program that serves the page, with the port behind its other arguments; SIGTERM has to end it cleanly."""
+    if not port:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+    known = {name: value for name, value in os.environ.items() if name != "APP_PASSWORD"} | environment
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment)
+        process = subprocess.Popen(
+            [sys.executable, *command, str(port), *more], cwd=folder, stdout=log, stderr=log, env=known
+        )
     try:
-        wait_for(f"http://127.0.0.1:{port}/", process, folder / "log")
+        wait_for(f"http://127.0.0.1:{port}/health", process, folder / "log")
         yield f"http://127.0.0.1:{port}"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(20) in (0, -signal.SIGTERM)
         assert "Traceback" not in (folder / "log").read_text(encoding="utf-8")
     finally:
         process.kill()
@@ -85,15 +97,12 @@ def open_page(browser: Any, address: str, faults: list[str]) -> Iterator[Any]:
     pages = []
 
     def visit(width: int, height: int, query: str = "") -> Any:
-        page = browser.new_page(viewport={"width": width, "height": height})
+        page = watched_page(browser.new_page(viewport={"width": width, "height": height}), address, faults)
         pages.append(page)
-        page.set_default_timeout(15_000)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-        page.on("request", lambda request: faults.append(request.url) if is_foreign(request.url, address) else None)
         page.goto(f"{address}/{query}")
-        page.locator("#characters label").first.wait_for()
         page.get_by_text("Speaking: quotes").wait_for()
+        if width > 760:
+            begin_anew(page)
         return page
 
     yield visit
@@ -101,25 +110,55 @@ def open_page(browser: Any, address: str, faults: list[str]) -> Iterator[Any]:
         page.close()
 
 
+def watched_page(page: Any, address: str, faults: list[str]) -> Any:
+    """The page, with what the browser complains about and requests to other hosts put down."""
+    page.set_default_timeout(15_000)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda request: faults.append(request.url) if is_foreign(request.url, address) else None)
+    return page
+
+
 def is_foreign(url: str, address: str) -> bool:
     return not url.startswith((address, address.replace("http", "ws", 1), "data:", "blob:"))
 
 
+def begin_anew(page: Any) -> None:
+    page.locator("#new").click()
+    page.get_by_text("Say something to begin.").wait_for()
+
+
 def say(page: Any, text: str) -> Any:
     """Send a message and wait until its reply is whole; the reply."""
-    answers = page.locator("[data-testid=bot]").count()
+    before = page.locator("[data-testid=user]").count()
     page.locator("#box textarea").fill(text)
     page.locator("#send").click()
-    reply = page.locator("[data-testid=bot]").nth(answers)
-    reply.wait_for()
-    page.locator("#retry:enabled").wait_for()
-    return reply
+    page.locator("[data-testid=user]").nth(before).wait_for()
+    rest(page)
+    return page.locator("[data-testid=bot]").last
 
 
-# Lengths of the last reply as the page shows them.
+def rest(page: Any) -> None:
+    """Wait until no reply is on its way."""
+    page.locator("#stop:disabled").wait_for()
+    page.locator(".message.last").wait_for()
+
+
+def press(page: Any, selector: str, then: str) -> None:
+    """Click, and wait until a condition in the browser holds."""
+    page.locator(selector).click()
+    page.wait_for_function(then)
+
+
+def last_reply(page: Any) -> str:
+    return str(page.locator("[data-testid=bot]").last.inner_text())
+
+
+COUNT = "document.querySelector('.last .count')?.textContent"
+# Lengths of the reply while it is written, as the page shows them.
 WATCH = """() => { window.lengths = []; new MutationObserver(() => {
-  const all = document.querySelectorAll('[data-testid=bot]');
-  if (all.length) window.lengths.push(all[all.length - 1].innerText.length);
+  const live = document.querySelector('[data-testid=live]');
+  if (live) window.lengths.push(live.innerText.length);
 }).observe(document.body, {subtree: true, childList: true, characterData: true}); }"""
 
 
@@ -128,24 +167,113 @@ def test_a_conversation(open_page: Any, faults: list[str]) -> None:
     page.locator("#characters label", has_text="Dr Varga").click()
     page.get_by_text("Dr Varga · Speaking: quotes").wait_for()
     page.evaluate(WATCH)
-    reply = say(page, "How far does the sea go out tonight, and how exactly do you know?")
+    first = say(page, "How far does the sea go out tonight, and how exactly do you know?").inner_text()
     lengths = page.evaluate("window.lengths")
     assert len(set(lengths)) > 2, "the reply came in one piece"
     assert lengths == sorted(lengths)
-    first = reply.inner_text()
-    assert page.locator(".quotes li").first.inner_text().endswith(first.strip())
-    assert page.locator(".quotes cite").first.inner_text().startswith("S0")
+    assert page.locator(".last .quotes li").first.inner_text().endswith(first.strip())
+    assert page.locator(".last .quotes cite").first.inner_text().startswith("S0")
+    assert page.evaluate("document.activeElement.closest('#box') !== null"), "the focus stays in the box"
 
-    page.locator("#retry").click()
-    page.wait_for_function("old => document.querySelector('[data-testid=bot]').innerText != old", arg=first)
-    page.locator("#retry:enabled").wait_for()
+    press(page, "#retry", f"{COUNT} === '2/2'")
+    second = last_reply(page)
+    assert second != first
+    press(page, ".last [data-act=left]", f"{COUNT} === '1/2'")
+    assert last_reply(page) == first
+    press(page, ".last [data-act=right]", f"{COUNT} === '2/2'")
+    press(page, ".last [data-act=up]", "document.querySelector('.last .up').ariaPressed === 'true'")
+    press(page, ".last [data-act=down]", "document.querySelector('.last .up').ariaPressed === 'false'")
+    page.locator("#continue").click()
+    page.wait_for_function("old => document.querySelector('.last .text')?.textContent.length > old", arg=len(second))
+    assert last_reply(page).startswith(second)
+    assert faults == []
+
+
+def test_edit_branch_undo_and_redo(open_page: Any, faults: list[str]) -> None:
+    page = open_page(1280, 900)
+    say(page, "Red sky?")
+    page.locator("#box textarea").press("ArrowUp")
+    editor = page.locator(".editor textarea")
+    assert editor.input_value() == "Red sky?"
+    editor.press("Escape")
+    assert editor.count() == 0
+    page.locator("#box textarea").press("ArrowUp")
+    editor.fill("Blue sky?")
+    page.locator(".editor button").first.click()
+    page.wait_for_function("document.querySelector('.user .text')?.textContent === 'Blue sky?'")
+    rest(page)
+    assert page.locator(".message.user .count").inner_text() == "2/2"
+    page.locator(".last [data-act=edit]").click()
+    editor.fill("As I say.")
+    editor.press("Enter")
+    page.wait_for_function("document.querySelector('.last .text')?.textContent === 'As I say.'")
+
+    page.locator(".last [data-act=branch]").click()
+    page.locator("[aria-current]", has_text="(branch)").wait_for()
+    page.locator("#undo").click()
+    page.get_by_text("Say something to begin.").wait_for()
+    assert page.locator("#box textarea").input_value() == "Blue sky?"
+    page.locator("#redo").click()
+    page.locator("[data-testid=bot]", has_text="As I say.").wait_for()
+    assert faults == []
+
+
+def test_a_scene_of_three(open_page: Any, faults: list[str]) -> None:
+    page = open_page(1280, 900)
     page.locator("#characters label", has_text="Kit").click()
-    page.get_by_text("Say something to begin.").wait_for()
-    page.locator("#characters label", has_text="Dr Varga").click()
-    page.locator("[data-testid=bot]").wait_for()
-    page.locator("#undo:enabled").click()
-    page.get_by_text("Say something to begin.").wait_for()
-    assert page.locator("#box textarea").input_value().startswith("How far does the sea")
+    for name in ("Pip", "Rosa"):
+        page.locator("#also input").click()
+        page.get_by_role("option", name=name, exact=True).click()
+        page.get_by_text(f"{name} · Speaking").wait_for()
+    page.keyboard.press("Escape")
+    say(page, "Pip, what did you see?")
+    assert page.locator(".bot .speaker").all_inner_texts() == ["Pip"]
+    page.locator("#let-talk").click()
+    page.locator(".bot").nth(1).wait_for()
+    rest(page)
+    page.locator("#next input").click()
+    page.get_by_role("option", name="Rosa").click()
+    page.locator("#let-talk").click()
+    page.locator(".bot .speaker", has_text="Rosa").wait_for()
+    rest(page)
+    assert len(set(page.locator(".bot .speaker").all_inner_texts())) == 3
+    assert faults == []
+
+
+def test_conversations_are_kept_found_and_taken_along(open_page: Any, faults: list[str], tmp_path: Path) -> None:
+    page = open_page(1280, 900)
+    page.locator("#characters label", has_text="Grell").click()
+    page.get_by_text("Grell · Speaking").wait_for()
+    begin_anew(page)
+    say(page, "Who keeps the zeppelin?")
+    page.locator("summary", has_text="Rename").click()
+    page.locator("[data-act=rename] input").fill("Airships <b>")
+    page.locator("[data-act=rename] button").click()
+    page.locator("[aria-current] b", has_text="Airships <b>").wait_for()
+    page.locator("summary", has_text="Save as a file").click()
+    for kind, ending in (("markdown", "md"), ("sillytavern", "jsonl"), ("json", "json")):
+        with page.expect_download() as coming:
+            page.locator(f"[data-kind={kind}]").click()
+        assert coming.value.suggested_filename == f"Airships b.{ending}"
+        coming.value.save_as(tmp_path / "file")
+        assert "zeppelin" in (tmp_path / "file").read_text(encoding="utf-8")
+
+    begin_anew(page)
+    page.locator("#search input").fill("zeppelin")
+    page.locator("[data-message]").first.click()
+    page.locator(".message.found .text", has_text="zeppelin").wait_for()
+    page.locator("#search input").fill("")
+    page.locator("summary", has_text="Delete").first.click()
+    page.get_by_role("button", name="Yes, delete it").click()
+    page.get_by_text("The conversation is deleted.").wait_for()
+    page.locator("[data-act=import]").set_input_files(tmp_path / "file")
+    page.locator("[aria-current] b", has_text="Airships <b>").wait_for()
+    assert page.locator("[data-testid=user]").inner_text() == "Who keeps the zeppelin?"
+    (tmp_path / "broken.jsonl").write_text('{"user_name": "A", "character_name": "B"}\n{"mes": 3}', encoding="utf-8")
+    page.locator("[data-act=import]").set_input_files(tmp_path / "broken.jsonl")
+    page.locator("[role=alert]", has_text="broken.jsonl").wait_for()
+    page.reload()
+    page.locator("[data-testid=user]", has_text="zeppelin").wait_for()
     assert faults == []
 
 
@@ -159,14 +287,26 @@ def test_what_is_written_is_shown_as_it_was_written(open_page: Any, faults: list
 
 def test_the_keyboard_is_enough(open_page: Any, faults: list[str]) -> None:
     page = open_page(1280, 900)
-    page.locator("#characters input").nth(1).focus()
-    page.keyboard.press("Space")
-    name = page.locator("#characters label").nth(1).inner_text()
+    page.locator("#characters input:checked").focus()
+    page.keyboard.press("ArrowDown")
+    name = page.locator("#characters label:has(input:checked)").inner_text()
     page.get_by_text(f"{name} · Speaking").wait_for()
+    page.keyboard.press("Alt+n")
     page.locator("#box textarea").focus()
-    page.keyboard.type("Good evening.")
+    page.keyboard.type("Good")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("evening.")
+    assert page.locator("#box textarea").input_value() == "Good\nevening."
     page.keyboard.press("Enter")
     page.locator("[data-testid=bot]").wait_for()
+    rest(page)
+    page.keyboard.press("Alt+r")
+    page.wait_for_function(f"{COUNT} === '2/2'")
+    page.keyboard.press("Alt+,")
+    page.wait_for_function(f"{COUNT} === '1/2'")
+    unnamed = "button:not([aria-label]):empty, input:not([aria-label]):not([type=radio]):not([type=file])"
+    for each in page.locator("#talk").locator(unnamed).all():
+        assert each.evaluate("e => Boolean(e.labels?.length || e.title || e.closest('label'))"), each.inner_html()
     assert faults == []
 
 
@@ -184,10 +324,19 @@ def test_the_status_tab(open_page: Any, faults: list[str]) -> None:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_narrow_screen_needs_no_sideways_scrolling(theme: str, open_page: Any, faults: list[str]) -> None:
     page = open_page(390, 844, f"?__theme={theme}")
+    assert not page.locator("#new").is_visible()
+    page.locator("#toggle").click()
+    begin_anew(page)
+    page.locator("#toggle").click()
     say(page, "What is the weather like at the harbour, and who is out in it?" * 3)
+    press(page, "#retry", f"{COUNT} === '2/2'")
     assert width_of(page) <= 390
-    sizes = [box.bounding_box() for box in page.locator("#buttons button, #characters label, [role=tab]").all()]
-    assert min(size["height"] for size in sizes if size) >= 40
+    targets = "#buttons button, #characters label, [role=tab], .last > .tools button, #toggle, .evidence > summary"
+    sizes = [(each.bounding_box(), each) for each in page.locator(targets).all()]
+    assert [(size["height"], each) for size, each in sizes if size and size["height"] < 42] == []
+    page.locator("#toggle").click()
+    page.locator("summary", has_text="Save as a file").click()
+    assert width_of(page) <= 390
     page.get_by_role("tab", name="Status").click()
     page.get_by_text("The Pellan Light: 12 files").wait_for()
     assert width_of(page) <= 390
@@ -196,3 +345,67 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(theme: str, open_page: Any,
 
 def width_of(page: Any) -> int:
     return int(page.evaluate("document.documentElement.scrollWidth"))
+
+
+DOUBLE = Path(__file__).resolve().parent / "doubles" / "chat_page.py"
+OPEN_TO_ALL = {"APP_PASSWORD": "right", "STRANGER_CHATS__KEEP_VISITORS": "true"}
+
+
+def log_in(page: Any, address: str) -> None:
+    page.goto(address)
+    page.locator("input[type=password]").wait_for()
+    page.locator("input").first.fill("guest")
+    page.locator("input[type=password]").fill("right")
+    page.get_by_role("button", name="Login").click()
+    page.get_by_text("Speaking: the counter").wait_for()
+
+
+@pytest.mark.slow
+def test_visitors_wait_stop_leave_and_never_see_each_other(browser: Any, tmp_path: Path) -> None:
+    faults: list[str] = []
+    with serve([str(DOUBLE)], tmp_path, more=[str(tmp_path)], **OPEN_TO_ALL) as address:
+        port = int(address.rpartition(":")[2])
+        ann, bob = (watched_page(browser.new_context().new_page(), address, faults) for _ in range(2))
+        log_in(ann, address)
+        log_in(bob, address)
+        faults.clear()  # a browser that has not logged in is told so
+        start(ann, "Count slowly for Ann.")
+        ann.locator("[data-testid=live]", has_text="3 4").wait_for()
+        start(bob, "Count for Bob.")
+        bob.get_by_text("Place 1 in the queue").wait_for()
+        ann.keyboard.press("Escape")
+        ann.get_by_text("(stopped)").wait_for()
+        bob.locator("[data-testid=bot]", has_text="0 1 2 3 4").wait_for()  # the engine is free at once
+
+        start(ann, "Count slowly once more.")
+        ann.locator("[data-testid=live]", has_text="3 4").wait_for()
+        assert faults == []
+        ann.reload()
+        ann.locator("[data-testid=bot]", has_text="0 1 2").nth(1).wait_for()
+        ann.locator("#stop:disabled").wait_for()
+        assert ann.get_by_text("(stopped)").count() == 2
+        faults.clear()  # the browser tells that a stream ended with the page
+        bob.locator("#characters label", has_text="Sera").click()
+        bob.locator("[data-testid=bot]", has_text="*appears* Hello, Visitor.").wait_for()
+        say(bob, "Is this your lamp?")
+        bob.locator(".last .evidence summary", has_text="1 thing known").click()
+        bob.get_by_text("The lamp belongs to Sera.").wait_for()
+        start(ann, "Count slowly to the end.")
+        ann.locator("[data-testid=live]", has_text="3 4").wait_for()
+        assert faults == []
+    with serve([str(DOUBLE)], tmp_path, port, more=[str(tmp_path)], **OPEN_TO_ALL) as address:
+        for page, own, other in ((ann, "Ann", "lamp"), (bob, "lamp", "Ann")):
+            log_in(page, address)  # the server has forgotten who is logged in; the browser has kept its token
+            page.locator("[data-testid=user]", has_text=own).wait_for()
+            if page is ann:
+                assert page.get_by_text("(stopped)").count() == 3, (
+                    "what was being written when the server ended is kept"
+                )
+            page.locator("#search input").fill(other)
+            page.get_by_text("Nothing found for").wait_for()
+            page.context.close()
+
+
+def start(page: Any, text: str) -> None:
+    page.locator("#box textarea").fill(text)
+    page.locator("#box textarea").press("Enter")

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from doubles.bad_store import BadStore
 
-from character_chatbot import checkpoints
-from character_chatbot.checkpoint_store import CheckpointStore
-from character_chatbot.checkpoints import (
+from character_chatbot.recovery import checkpoints
+from character_chatbot.recovery.checkpoint_store import CheckpointStore
+from character_chatbot.recovery.checkpoints import (
     KEPT,
     MARK,
     SIDE,
@@ -29,8 +29,8 @@ from character_chatbot.checkpoints import (
     newest_checkpoint,
     writing,
 )
-from character_chatbot.handover import Handover
-from character_chatbot.stopping import StopOnSignal, Stopped, ending_on_sigterm
+from character_chatbot.recovery.handover import Handover
+from character_chatbot.recovery.stopping import StopOnSignal, Stopped, ending_on_sigterm
 from config import ConfigError, load_settings
 from utils.errors import StoreError, TrainingError
 from utils.stores import FolderStore
@@ -246,7 +246,7 @@ def test_a_signal_is_heard_at_once_only_where_that_is_safe() -> None:
 def test_a_backward_pass_is_broken_off_between_two_layers() -> None:
     import torch
 
-    from character_chatbot.stopping import let_signals_in
+    from character_chatbot.recovery.stopping import let_signals_in
 
     class Slow(torch.autograd.Function):
         @staticmethod
@@ -299,8 +299,8 @@ def trained(series_folder: Callable[..., Path], nano_folder: Callable[..., Path]
     """Trains two epochs of the tiny series with these settings; which steps were saved."""
     from doubles import killed_training as double
 
-    from character_chatbot.devices import choose_device
-    from character_chatbot.training import train_adapter
+    from character_chatbot.machine.devices import choose_device
+    from character_chatbot.training.adapter import train_adapter
 
     model, tokenizer, examples = double.load(series_folder(episodes=4), nano_folder())
 

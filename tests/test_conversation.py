@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from character_chatbot.conversation import LONGEST_MESSAGE_CHARACTERS, Conversation, read_message, stream_reply
 from character_chatbot.engines.base import EchoEngine, Sampling, build_sampling
 from character_chatbot.prompts import Message, Turn, persona_prompt
+from character_chatbot.replies.conversation import LONGEST_MESSAGE_CHARACTERS, Conversation, read_message, stream_reply
 from character_chatbot.sources import Source
 from config import ChatSettings
 from utils.characters import Cast, Character

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from character_chatbot.devices import Device, choose_training_device, measure_bfloat16
+from character_chatbot.machine.devices import Device, choose_training_device, measure_bfloat16
 
 CPU = Device("cpu", "float32", "no CUDA")
 

@@ -10,10 +10,10 @@ import pytest
 
 from character_chatbot.bases import nano_base
 from character_chatbot.corpus import load_corpus
-from character_chatbot.devices import Device
 from character_chatbot.engines.base import EchoEngine, Engine, Sampling
 from character_chatbot.engines.peft_engine import PeftEngine
 from character_chatbot.engines.quotes import QuotesEngine
+from character_chatbot.machine.devices import Device
 from character_chatbot.nano import NanoRecipe, fetch_nano_base
 from character_chatbot.prompts import Turn
 from config import NanoSettings

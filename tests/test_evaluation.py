@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from character_chatbot.checkpoints import MARK, is_complete, mark_complete, newest_checkpoint
-from character_chatbot.devices import Device
-from character_chatbot.evaluation import choose_replies, evaluate_perplexity
-from character_chatbot.examples import IGNORED, Example
+from character_chatbot.machine.devices import Device
 from character_chatbot.nano import FAMILIES, build_model, build_tokenizer
 from character_chatbot.prompts import Turn
-from character_chatbot.training import build_arguments, choose_batch
+from character_chatbot.recovery.checkpoints import MARK, is_complete, mark_complete, newest_checkpoint
+from character_chatbot.training.adapter import build_arguments, choose_batch
+from character_chatbot.training.evaluation import choose_replies, evaluate_perplexity
+from character_chatbot.training.examples import IGNORED, Example
 from config import NanoSettings, TrainingSettings
 
 CPU = Device("cpu", "float32", "for a test")
@@ -114,5 +114,5 @@ def test_batch_fits_the_memory_unless_it_is_set(kind: str, vocabulary: int, set_
 
 
 def test_accumulation_keeps_the_sequences_of_a_step(tmp_path: Path) -> None:
-    arguments = build_arguments(TrainingSettings(sequences_per_batch=2), CPU, tmp_path, 3, 1000)
+    arguments = build_arguments(TrainingSettings(sequences_per_batch=2), CPU, tmp_path)
     assert arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps == 8

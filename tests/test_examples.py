@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from character_chatbot.dialogues import Dialogue, DialogueSet
-from character_chatbot.examples import IGNORED, Example, check_labels, encode_dialogue, encode_dialogues
 from character_chatbot.prompts import Turn, encode_prompt, encode_reply, end_of_turn
+from character_chatbot.training.examples import IGNORED, Example, check_labels, encode_dialogue, encode_dialogues
 from utils.characters import Cast, Character
 from utils.errors import TrainingError
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import gradio_app
+from character_chatbot import web
 from character_chatbot.engines.base import EchoEngine
 from character_chatbot.served import ServedFile
 from character_chatbot.service import Service
@@ -52,7 +53,7 @@ def client_of(service: Service, folder: Path) -> Any:
 
     async def build() -> Any:
         page = build_page(service, Registry(FolderStore(folder)), "llama")
-        return gradio_app.build_app(page, service.settings, service)
+        return web.build_app(page, service.settings, service)
 
     return TestClient(asyncio.run(build()))
 

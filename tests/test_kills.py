@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from doubles import killed_training as double
 
-from character_chatbot.checkpoints import KEPT, list_checkpoints
-from character_chatbot.metrics_file import METRICS, read_metrics
+from character_chatbot.monitoring.metrics_file import METRICS, read_metrics
+from character_chatbot.recovery.checkpoints import KEPT, list_checkpoints
 
 CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}
 LONGEST_STOP_SECONDS = 20.0

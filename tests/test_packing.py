@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
-from character_chatbot.examples import IGNORED, Example
 from character_chatbot.nano import build_model
-from character_chatbot.packing import PackingCollator, block_mask, fill_rows
-from character_chatbot.reply_trainer import reply_nats
+from character_chatbot.recovery.stopping import let_signals_in
+from character_chatbot.training.attention import NO_MASK, QUERIES_AT_ONCE, SEGMENTS, attend, find_pieces, use_segments
+from character_chatbot.training.examples import IGNORED, Example
+from character_chatbot.training.lora_linear import fuse_adapters
+from character_chatbot.training.packing import NOBODY, PackingCollator, block_mask, fill_rows
+from character_chatbot.training.reply_trainer import reply_nats
 from config import NanoSettings
 
 SETTINGS = NanoSettings(vocabulary=400, hidden_size=32, layers=2, heads=2)
@@ -59,7 +63,7 @@ def family(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=["sdpa", "eager"])
+@pytest.fixture(params=["sdpa", "eager", SEGMENTS])
 def model(request: pytest.FixtureRequest, family: str, nano_tokenizers: dict[str, Any]) -> Iterator[Any]:
     torch.manual_seed(0)
     built = build_model(family, nano_tokenizers[family], SETTINGS)
@@ -178,3 +182,141 @@ def test_the_persona_is_in_a_row_once() -> None:
 def test_rows_of_a_batch_are_about_as_long() -> None:
     many = [example(ADA, seed, 10, 5) for seed in range(8)]
     assert [row.tokens for row in fill_rows(many, 100)] == [69, 69]  # not 99 and 39
+
+
+# attention by segments
+
+
+def attended(
+    rows: dict[str, torch.Tensor], dtype: torch.dtype, by_segments: bool
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """What 6 heads on 2 keys' heads see in random numbers, and its gradients; padding is zero in both."""
+    torch.manual_seed(1)
+    count, tokens = rows["segment"].shape
+    inputs = [torch.randn(count, heads, tokens, 8).to(dtype).requires_grad_() for heads in (6, 2, 2)]
+    module = torch.nn.Module()
+    module.num_key_value_groups = 3
+    if by_segments:
+        more: dict[str, Any] = {"packed_pieces": find_pieces(rows["segment"], rows["persona"])}
+        seen, _ = attend(module, *inputs, NO_MASK, scaling=0.3, **more)
+    else:
+        mask = block_mask(rows["segment"], rows["persona"])
+        seen, _ = attend(module, *inputs, mask, scaling=0.3)
+    here = (rows["segment"] != NOBODY)[:, :, None, None]
+    seen = torch.where(here, seen, 0.0)
+    seen.float().square().sum().backward()
+    return seen, [each.grad for each in inputs]
+
+
+LONG = (example(ADA, 1, 150, 20), example(ADA, 2, QUERIES_AT_ONCE - 1, 1), example(BO, 3, QUERIES_AT_ONCE, 1),
+        example((), 4, 3, 200), example(ADA, 5, 1, 1))  # fmt: skip
+
+
+@pytest.mark.parametrize("row_tokens", [10_000, 300, 1])
+def test_attention_by_segments_is_that_of_the_mask(row_tokens: int) -> None:
+    rows = batch(LONG, row_tokens)
+    wanted, wanted_gradients = attended(rows, torch.float32, by_segments=False)
+    found, found_gradients = attended(rows, torch.float32, by_segments=True)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=TOLERANCE)
+    torch.testing.assert_close(found_gradients, wanted_gradients, rtol=1e-5, atol=5 * TOLERANCE)
+
+
+def test_attention_by_segments_in_bfloat16_is_as_near_as_the_mask() -> None:
+    rows = batch(LONG, 300)
+    exact, exact_gradients = attended(rows, torch.float32, by_segments=False)
+    found, found_gradients = attended(rows, torch.bfloat16, by_segments=True)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), exact, rtol=0.02, atol=0.02)
+    for one, other in zip(found_gradients, exact_gradients, strict=True):
+        assert float((one.float() - other).norm() / other.norm()) < 0.02
+
+
+def test_pieces_are_every_pair_of_the_mask_and_less_than_as_many_others() -> None:
+    rows = batch(LONG, 300)
+    covered = torch.zeros_like(block_mask(rows["segment"], rows["persona"]))
+    for piece in find_pieces(rows["segment"], rows["persona"]):
+        for keys in piece.keys:
+            assert not covered[piece.row, 0, piece.queries, keys].any()  # computed once
+            covered[piece.row, 0, piece.queries, keys] = True
+    wanted = block_mask(rows["segment"], rows["persona"]) & (rows["segment"] != NOBODY)[:, None, :, None]
+    assert (covered >= wanted).all()
+    assert covered.sum() < 2 * wanted.sum()
+
+
+@pytest.mark.parametrize(("before", "dropout", "after"), [("sdpa", 0.0, SEGMENTS), ("eager", 0.0, "eager"),
+                                                          ("sdpa", 0.1, "sdpa")])  # fmt: skip
+def test_segments_are_for_sdpa_without_dropout(
+    before: str, dropout: float, after: str, nano_tokenizers: dict[str, Any]
+) -> None:
+    built = build_model("llama", nano_tokenizers["llama"], SETTINGS)
+    built.set_attn_implementation(before)
+    built.config.attention_dropout = dropout
+    use_segments(built)
+    assert built.config._attn_implementation == after
+
+
+# adapters as one operation
+
+
+def with_adapter(model: Any, dropout: float = 0.0) -> Any:
+    torch.manual_seed(3)
+    lora = LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM")
+    adapted = get_peft_model(model, lora)
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:  # they start as zeros, which would hide much
+            torch.nn.init.normal_(parameter, std=0.1)
+    return adapted.train()
+
+
+def adapter_gradients(model: Any) -> tuple[float, dict[str, torch.Tensor]]:
+    torch.manual_seed(5)  # of the dropout
+    model.zero_grad()
+    nats, _ = reply_nats(model, model, batch(EXAMPLES, 40))
+    (nats / learnt(EXAMPLES)).backward()
+    found = {name: each.grad.clone() for name, each in model.named_parameters() if each.requires_grad}
+    return float(nats.detach()) / learnt(EXAMPLES), found
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "computed twice"])
+def test_a_fused_adapter_learns_as_the_plain_one(family: str, nano_tokenizers: dict[str, Any], dropout: float,
+                                                 checkpointing: bool) -> None:  # fmt: skip
+    torch.manual_seed(0)
+    adapted = with_adapter(build_model(family, nano_tokenizers[family], SETTINGS).float(), dropout)
+    wanted_loss, wanted = adapter_gradients(adapted)
+    use_segments(adapted)
+    assert fuse_adapters(adapted) == len(wanted) // 2 == 2 * 7
+    let_signals_in(adapted)
+    if checkpointing:
+        adapted.enable_input_require_grads()
+        adapted.activation_checkpointing_enable()
+    loss, found = adapter_gradients(adapted)
+    assert abs(loss - wanted_loss) < TOLERANCE
+    assert max(float((found[name] - wanted[name]).abs().max()) for name in wanted) < TOLERANCE
+
+
+def test_a_fused_adapter_under_autocast_is_as_near_as_the_plain_one(nano_tokenizers: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    adapted = with_adapter(build_model("llama", nano_tokenizers["llama"], SETTINGS).float())
+    _, exact = adapter_gradients(adapted)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, plain = adapter_gradients(adapted)
+        use_segments(adapted)
+        fuse_adapters(adapted)
+        _, found = adapter_gradients(adapted)
+    for name, wanted in exact.items():
+        plain_error, error = (float((each[name] - wanted).norm() / wanted.norm()) for each in (plain, found))
+        assert found[name].dtype == torch.float32
+        assert error < 1.5 * plain_error + 0.005
+
+
+def test_a_fused_adapter_can_be_turned_off(nano_tokenizers: dict[str, Any]) -> None:
+    built = build_model("llama", nano_tokenizers["llama"], SETTINGS).float()
+    ids = torch.tensor([draw(9, 1)])
+    with torch.no_grad():
+        bare = built(input_ids=ids).logits
+        adapted = with_adapter(built)
+        fuse_adapters(adapted)
+        with adapted.disable_adapter():
+            torch.testing.assert_close(adapted(input_ids=ids).logits, bare)
+        assert not torch.allclose(adapted(input_ids=ids).logits, bare)

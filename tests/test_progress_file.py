@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from aws.storage import open_registry
-from character_chatbot import progress_file
-from character_chatbot.progress_file import BASE, DONE, EVALUATING, STAGES, TRAINING, Progress
-from character_chatbot.run import RunRequest, run_training
+from character_chatbot.monitoring import progress_file
+from character_chatbot.monitoring.progress_file import BASE, DONE, EVALUATING, STAGES, TRAINING, Progress
+from character_chatbot.training.run import RunRequest, run_training
 from character_chatbot.version import open_version
 from config import load_settings
 from training_pipeline import build_parser
@@ -23,7 +23,7 @@ from utils.announcements import Announcements
 
 TINY: dict[str, object] = {
     "nano.hidden_size": 32, "nano.layers": 1, "nano.heads": 2, "nano.vocabulary": 400, "nano.epochs": 1,
-    "nano.max_steps": 6, "evaluation.max_replies": 8,
+    "nano.max_steps": 6, "training.max_steps": 2, "evaluation.max_replies": 8,
 }  # fmt: skip
 
 
@@ -151,7 +151,7 @@ def test_a_run_tells_its_stages_and_records_the_size_of_its_base(
     monkeypatch.setattr(progress_file, "SHORTEST_PAUSE_SECONDS", 0.0)
     settings = load_settings(flags=TINY | {"paths.data": str(sample_series)})
     registry, recorder = open_registry(settings), Recorder()
-    request = RunRequest("llama", ("Pip",), "nano", max_steps=2, actor="ann@laptop")
+    request = RunRequest("llama", ("Pip",), "nano", actor="ann@laptop")
     outcome = run_training(request, settings, registry, Announcements(), recorder)
 
     assert list(dict.fromkeys(line["stage"] for line in recorder.lines)) == list(STAGES)

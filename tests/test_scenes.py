@@ -12,14 +12,17 @@ import torch
 
 from character_chatbot.corpus import load_corpus
 from character_chatbot.dialogues import Dialogue, DialogueSet
-from character_chatbot.examples import IGNORED, Example, check_labels, encode_dialogues
 from character_chatbot.nano import FAMILIES, build_model, build_tokenizer
-from character_chatbot.packing import PackingCollator
 from character_chatbot.prompts import Turn, build_messages, encode_prompt, encode_reply, end_of_turn
-from character_chatbot.reply_trainer import reply_nats
-from character_chatbot.scenes import build_stretches, encode_scenes
-from character_chatbot.training import count_sequences
+from character_chatbot.training import encoding
+from character_chatbot.training.adapter import count_sequences
+from character_chatbot.training.encoding import encode_training
+from character_chatbot.training.examples import IGNORED, Example, are_learnable, check_labels, encode_dialogues
+from character_chatbot.training.packing import PackingCollator
+from character_chatbot.training.reply_trainer import reply_nats
+from character_chatbot.training.scenes import build_stretches, encode_scenes
 from config import NanoSettings, Settings, TrainingSettings
+from utils.announcements import Announcements
 from utils.characters import Cast, Character
 from utils.errors import TrainingError
 
@@ -154,6 +157,35 @@ def test_a_template_that_rewrites_the_history_is_refused(tokenizer: Any) -> None
     moved = replace(example, input_ids=(*example.input_ids[: start - 1], 7, *example.input_ids[start:]))
     with pytest.raises(TrainingError, match="--format pairs"):
         check_labels(tokenizer, [{"input_ids": list(moved.input_ids), "labels": list(moved.labels)}], [moved])
+
+
+@pytest.mark.parametrize(("wanted", "sequences"), [("auto", 1), ("scenes", 1), ("pairs", 2)])
+def test_scenes_are_taken_unless_pairs_are_asked_for(tokenizer: Any, wanted: str, sequences: int) -> None:
+    settings, announcements = settings_for(wanted), Announcements()
+    assert len(encode_training(tokenizer, make("BABA"), settings, announcements)) == sequences
+    assert not len(announcements)
+
+
+def test_where_a_template_rewrites_the_history_pairs_are_taken_and_said(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "are_learnable", lambda tokenizer, examples: False)
+    announcements = Announcements()
+    assert len(encode_training(tokenizer, make("BABA"), settings_for("auto"), announcements)) == 2
+    assert [each.got for each in announcements] == ["a sequence for each reply"]
+    assert len(encode_training(tokenizer, make("BABA"), settings_for("scenes"), announcements)) == 1
+
+
+def test_what_can_be_learnt_starts_where_the_template_opens_a_reply(tokenizer: Any) -> None:
+    (example,) = encode(tokenizer, make("BABA"))
+    start, _ = example.replies()[0]
+    moved = replace(example, input_ids=(*example.input_ids[: start - 1], 7, *example.input_ids[start:]))
+    assert are_learnable(tokenizer, [example])
+    assert not are_learnable(tokenizer, [example, moved])
+
+
+def settings_for(wanted: str) -> Settings:
+    return replace(Settings(), training=replace(TrainingSettings(), format=wanted))
 
 
 def test_a_step_learns_as_many_replies_in_either_format(tokenizer: Any) -> None:

@@ -12,8 +12,8 @@ import pytest
 from aws.storage import open_registry
 from character_chatbot.corpus import Corpus, load_corpus
 from character_chatbot.nano import NanoRecipe, fetch_nano_base
-from character_chatbot.run import RunRequest, run_training
 from character_chatbot.sources import SourceFinder, announce_untrained
+from character_chatbot.training.run import RunRequest, run_training
 from config import Settings, load_settings
 from utils.announcements import Announcements
 from utils.errors import DataError, RegistryError
@@ -25,7 +25,8 @@ NANO = {"hidden_size": 32, "layers": 1, "heads": 2, "vocabulary": 400, "epochs":
 @pytest.fixture
 def settings(sample_series: Path) -> Settings:
     flags: dict[str, object] = {f"nano.{name}": value for name, value in NANO.items()}
-    return load_settings(flags=flags | {"paths.data": str(sample_series), "evaluation.max_replies": 4})
+    flags |= {"paths.data": str(sample_series), "evaluation.max_replies": 4, "training.max_steps": 1}
+    return load_settings(flags=flags)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def finder(settings: Settings, corpus: Corpus) -> Find:
 
 def train(settings: Settings) -> tuple[str, Registry]:
     registry = open_registry(settings)
-    request = RunRequest("llama", ("Pip",), "nano", max_steps=1, actor="test")
+    request = RunRequest("llama", ("Pip",), "nano", actor="test")
     return run_training(request, settings, registry, Announcements()).version, registry
 
 
@@ -93,7 +94,7 @@ def test_version_needs_no_transcripts(finder: Find, settings: Settings) -> None:
 
 def test_version_on_the_nano_base_says_why(finder: Find, settings: Settings) -> None:
     registry = open_registry(settings)
-    run_training(RunRequest("llama", ("Pip",), max_steps=1, actor="test"), settings, registry, Announcements())
+    run_training(RunRequest("llama", ("Pip",), actor="test"), settings, registry, Announcements())
     ladder = finder()
     ladder.find()
     (announcement,) = ladder.announcements
@@ -106,7 +107,7 @@ def test_version_on_the_nano_base_says_why(finder: Find, settings: Settings) -> 
 def test_version_on_a_base_from_a_folder_speaks(finder: Find, settings: Settings, corpus: Corpus) -> None:
     scenes = corpus.scenes(corpus.build_dialogues(settings).training_episodes)
     base = fetch_nano_base(NanoRecipe("llama", scenes, settings.nano, 1), settings.paths.cache / "elsewhere")
-    request = RunRequest("llama", ("Pip",), str(base), max_steps=1, actor="test")
+    request = RunRequest("llama", ("Pip",), str(base), actor="test")
     run_training(request, settings, open_registry(settings), Announcements())
     source = finder().find()
     assert source.rung == "version"

@@ -130,7 +130,12 @@ def test_same_command_again_uses_what_is_there(uninterrupted: Project) -> None:
 
 @pytest.mark.parametrize(
     ("number", "step"),
-    [(signal.SIGKILL, 3), (signal.SIGKILL, 15), (signal.SIGINT, 3), (signal.SIGTERM, 3)],
+    [
+        (signal.SIGKILL, 3),
+        pytest.param(signal.SIGKILL, 15, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 3, marks=pytest.mark.slow),
+        (signal.SIGTERM, 3),
+    ],
 )
 def test_stopped_run_goes_on_to_the_same_end(
     uninterrupted: Project, project: Project, number: signal.Signals, step: int
@@ -147,6 +152,7 @@ def test_stopped_run_goes_on_to_the_same_end(
     assert final_losses(project.metrics()) == pytest.approx(final_losses(uninterrupted.metrics()), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_run_goes_on_from_a_store_on_a_new_machine(uninterrupted: Project, project: Project, tmp_path: Path) -> None:
     words = ("--checkpoint-store", str(tmp_path / "bucket"))
     running = project.start_and_wait(6, *words)
@@ -165,6 +171,7 @@ def test_run_goes_on_from_a_store_on_a_new_machine(uninterrupted: Project, proje
     assert [json.loads(line)["step"] for line in metrics.read_text().splitlines()] == list(range(1, STEPS + 1))
 
 
+@pytest.mark.slow
 def test_half_written_checkpoint_is_not_taken(uninterrupted: Project, project: Project) -> None:
     running = project.start_and_wait(6)
     running.kill()
@@ -216,16 +223,18 @@ def test_qwen_trains_the_same_way(project: Project) -> None:
     assert outcome["metrics"]["held_out"]["adapter_perplexity"] < outcome["metrics"]["held_out"]["base_perplexity"]
 
 
-def test_scenes_are_learnt_the_same_way(uninterrupted: Project, project: Project) -> None:
-    done = project.run(*project.train(), "--format", "scenes", "--json")
+@pytest.mark.slow
+def test_pairs_are_learnt_the_same_way(uninterrupted: Project, project: Project) -> None:
+    done = project.run(*project.train(), "--format", "pairs", "--json")
     assert done.returncode == 0, done.stderr
-    assert "107 replies in " in done.stderr
-    metrics, pairs = json.loads(done.stdout)["metrics"], uninterrupted.metrics()["metrics"]
+    assert " pieces of scenes" not in done.stderr
+    metrics, scenes = json.loads(done.stdout)["metrics"], uninterrupted.metrics()["metrics"]
     assert metrics["held_out"]["adapter_perplexity"] < metrics["held_out"]["base_perplexity"]
-    assert metrics["held_out"]["base_perplexity"] == pytest.approx(pairs["held_out"]["base_perplexity"])
-    assert project.metrics()["run"]["settings"]["training.format"] == "scenes"
+    assert metrics["held_out"]["base_perplexity"] == pytest.approx(scenes["held_out"]["base_perplexity"])
+    assert project.metrics()["run"]["settings"]["training.format"] == "pairs"
 
 
+@pytest.mark.slow
 def test_another_format_is_another_run(project: Project) -> None:
     project.environment["STRANGER_TRAINING__EPOCHS"] = "1"
     words = ("train", "llama", "--data", str(SAMPLE), "--character", "Pip", "--max-steps", "1", "--json")

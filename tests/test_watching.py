@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from character_chatbot import curve, markup, metrics_file
-from character_chatbot.metrics_file import METRICS, Measured, MetricsFile, read_metrics
-from character_chatbot.progress_file import TRAINING, Progress
+from character_chatbot import markup
+from character_chatbot.monitoring import curve, metrics_file
+from character_chatbot.monitoring.metrics_file import METRICS, Measured, MetricsFile, read_metrics
+from character_chatbot.monitoring.progress_file import TRAINING, Progress
+from character_chatbot.monitoring.watching import is_running, read_training
 from character_chatbot.status import build_status, render_status
-from character_chatbot.watching import is_running, read_training
 from config import Settings, load_settings
 from utils.registry import Registry
 from utils.stores import FolderStore
@@ -51,7 +52,8 @@ def test_a_resumed_run_repeats_no_step(tmp_path: Path) -> None:
 def test_a_run_that_comes_from_elsewhere_brings_its_losses(tmp_path: Path) -> None:
     file = tmp_path / "deep" / METRICS
     MetricsFile(file).begin(2, 9, [{"step": 1, "loss": 3.5}, {"step": 2, "loss": 3.0}, {"step": 2, "eval_loss": 1.0}])
-    assert read_metrics(file) == [{"step": 1, "steps": 9, "loss": 3.5}, {"step": 2, "steps": 9, "loss": 3.0}]
+    second = {"step": 2, "steps": 9, "loss": 3.0, "held_out_loss": 1.0, "held_out_step": 2}
+    assert read_metrics(file) == [{"step": 1, "steps": 9, "loss": 3.5}, second]
 
 
 def test_what_is_no_number_is_none(tmp_path: Path) -> None:

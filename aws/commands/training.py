@@ -37,6 +37,7 @@ def run_train(arguments: argparse.Namespace, settings: Settings, terminal: Termi
         arguments.keep_on_failure,
         arguments.resume,
         arguments.new,
+        arguments.recipe,
     )
     plan = plan_training(cloud, order)
     refused = tell_plan(arguments, terminal, plan.lines())

@@ -46,8 +46,10 @@ def main(folder: Path) -> int:
 
 
 def venv_name(requirements: Path, torch_index: str) -> str:
-    """The same requirements are the same environment."""
-    return "venv-" + hashlib.sha256(requirements.read_bytes() + torch_index.encode()).hexdigest()[:12]
+    """The same requirements are the same environment; those of a GPU lie beside the others."""
+    gpu = requirements.with_name("requirements-gpu.txt")
+    more = gpu.read_bytes() if gpu.exists() else b""
+    return "venv-" + hashlib.sha256(requirements.read_bytes() + more + torch_index.encode()).hexdigest()[:12]
 
 
 def make_venv(venv: Path) -> None:

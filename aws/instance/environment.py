@@ -1,7 +1,11 @@
-"""The environment of a job: what requirements.txt names, installed once for each content of that file."""
+"""The environment of a job: what requirements.txt names, installed once for each content of that file.
+
+A machine with a GPU gets what requirements-gpu.txt names as well: training goes without, in half precision.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,6 +13,8 @@ from aws.errors import PlaceError
 from aws.instance.child import DISK_FULL, Ended
 
 INSTALLED = ".installed"
+ONLY_GPU = "requirements-gpu.txt"
+DRIVER = "nvidia-smi"
 PIP = ("-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-cache-dir", "--progress-bar", "off")
 # What pip says when a download broke off; its own retries do not cover the body of a large wheel.
 BROKEN_OFF = ("ReadTimeoutError", "IncompleteRead", "Connection broken", "ConnectionResetError", "ProtocolError")
@@ -34,7 +40,16 @@ def install_requirements(venv: Path, code: Path, torch_index: str, run: Run, say
     if torch:
         _install_torch(python, torch, torch_index, run, say)
     _pip([python, *PIP, "-r", str(requirements)], run, say)
+    if (code / ONLY_GPU).exists() and shutil.which(DRIVER):
+        _install_for_gpu([python, *PIP, "-r", str(code / ONLY_GPU)], run, say)
     (venv / INSTALLED).touch()
+
+
+def _install_for_gpu(command: Sequence[str], run: Run, say: Callable[[str], None]) -> None:
+    try:
+        _pip(command, run, say)
+    except PlaceError as error:
+        say(f"{ONLY_GPU} is not installed, so no base is trained in 4 bits, because of: {error.what}")
 
 
 def _install_torch(python: str, torch: str, index: str, run: Run, say: Callable[[str], None]) -> None:

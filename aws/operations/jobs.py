@@ -15,7 +15,7 @@ from utils.errors import UsageError
 # What shapes a training or a page. The rest is of this machine (paths, its profile), or of the cloud from outside.
 SECTIONS = ("families.", "dialogues.", "training.", "nano.", "evaluation.", "chat.", "hub.")
 KEYS = ("app.user", "aws.region")
-MARK = "complete.json"  # character_chatbot/checkpoints.py writes it last
+MARK = "complete.json"  # character_chatbot/recovery/checkpoints.py writes it last
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 

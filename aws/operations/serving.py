@@ -55,7 +55,7 @@ MACHINE_TYPES = (
 )
 
 GIB = 2**30
-CPU_DTYPE_BYTES = 4  # character_chatbot/devices.py: float32 where there is no CUDA
+CPU_DTYPE_BYTES = 4  # character_chatbot/machine/devices.py: float32 where there is no CUDA
 
 # The terms of the need, measured in November 2026 (2 Zen4 cores, torch 2.13, transformers 5.23, gradio 6.31, random
 # weights saved in bfloat16 and loaded in float32, LoRA r=16 on all linear layers, peak of anonymous memory):

@@ -49,6 +49,7 @@ class TrainingOrder:
     keep_on_failure: bool = False
     resume: str = ""
     new: bool = False
+    recipe: str = ""  # its settings travel with the job; here it tells one order from another
 
 
 @dataclass(frozen=True)
@@ -309,7 +310,7 @@ def _fingerprint(order: TrainingOrder, data_hash: str) -> str:
         "seed": order.seed,
         "data": data_hash,
         "from": f"{actor()}:{PROJECT_FOLDER}",
-    }
+    } | ({"recipe": order.recipe} if order.recipe else {})
     return fingerprint(asked)
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from character_chatbot.bases import Base, load_model, load_tokenizer
-from character_chatbot.devices import Device
 from character_chatbot.engines.base import Sampling
+from character_chatbot.engines.fair_queue import FairQueue
+from character_chatbot.engines.prompt_cache import PromptCache
+from character_chatbot.machine.devices import Device
 from character_chatbot.prompts import Message, encode_prompt, end_of_turn
 from utils.errors import RegistryError
 
@@ -23,7 +25,9 @@ class PeftEngine:
     def __init__(self, base: Base, device: Device, adapter: Path | None = None, token: str = "") -> None:
         self._base, self._device, self._adapter, self._token = base, device, adapter, token
         self._loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None
-        self._loading, self._generating = threading.Lock(), threading.Lock()
+        self._loading = threading.Lock()
+        self._prompts = PromptCache()
+        self.queue = FairQueue(slots=1)
 
     def load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Model and tokenizer. Raises BaseModelError, RegistryError."""
@@ -48,13 +52,19 @@ class PeftEngine:
 
     def reply(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
         """Pieces as they are generated; closing the iterator stops the model after the token at hand."""
-        model, tokenizer = self.load()
-        with self._generating:
-            yield from _stream(model, tokenizer, encode_prompt(tokenizer, messages), sampling)
+        with self.queue.join() as ticket:
+            model, tokenizer = self.load()
+            if not ticket.wait():  # stopped while it waited
+                return
+            yield from _stream(model, tokenizer, encode_prompt(tokenizer, messages), sampling, self._prompts)
 
 
 def _stream(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: list[int], sampling: Sampling
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: list[int],
+    sampling: Sampling,
+    prompts: PromptCache,
 ) -> Iterator[str]:
     from transformers import StoppingCriteriaList, TextIteratorStreamer
 
@@ -65,7 +75,8 @@ def _stream(
         "streamer": streamer,
         "stopping_criteria": StoppingCriteriaList([lambda ids, scores, **_: _stopped(ids, stop)]),
     }
-    worker = threading.Thread(target=_generate, args=(model, arguments, sampling.seed, streamer, failures), daemon=True)
+    given = (model, arguments, sampling.seed, prompts, failures)
+    worker = threading.Thread(target=_generate, args=given, daemon=True)
     worker.start()
     try:
         yield from (piece for piece in streamer if piece)
@@ -83,7 +94,11 @@ def _stopped(ids: Any, stop: threading.Event) -> Any:
 
 
 def _generate(
-    model: PreTrainedModel, arguments: dict[str, Any], seed: int | None, streamer: Any, failures: list[BaseException]
+    model: PreTrainedModel,
+    arguments: dict[str, Any],
+    seed: int | None,
+    prompts: PromptCache,
+    failures: list[BaseException],
 ) -> None:
     import torch
 
@@ -91,10 +106,12 @@ def _generate(
         if seed is not None:
             torch.manual_seed(seed)
         with torch.inference_mode():
-            cast(Any, model).generate(**arguments)
+            past = prompts.take(arguments["input_ids"][0].tolist())
+            said = cast(Any, model).generate(**arguments, past_key_values=past)
+            prompts.keep(said[0].tolist(), past)
     except BaseException as error:  # handed over to the thread that reads
         failures.append(error)
-        streamer.end()
+        arguments["streamer"].end()
 
 
 def _generation_arguments(

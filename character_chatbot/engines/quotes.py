@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from character_chatbot.dialogues import build_turns
 from character_chatbot.engines.base import Sampling
 from character_chatbot.prompts import Message
+from character_chatbot.recall.words import WordIndex
 from utils.characters import Cast
 from utils.errors import DataError
 
-if TYPE_CHECKING:
-    from bm25s import BM25
-
 # What was said to the character counts as much as what it answered: a question finds the answer to a like one.
 CONTEXT_WEIGHT = 1.0
-STEM = re.compile(r"(?<=\w{3})(?:ing|ed|es|s|'s|n't)$")
-WORD = re.compile(r"\w+(?:'\w+)?")
-NO_WORDS = "\0"  # stands in the index for a line of signs alone; no text has it as a word
 
 
 @dataclass(frozen=True)
@@ -43,7 +36,7 @@ class Quote:
 
 
 class QuotesEngine:
-    """BM25 (Robertson and Zaragoza 2009, as bm25s implements it) over a character's turns and what they reply to."""
+    """BM25 over a character's turns and what they reply to."""
 
     def __init__(self, spoken: pd.DataFrame, cast: Cast, character: str) -> None:
         """Index the turns of ``character``.
@@ -51,24 +44,18 @@ class QuotesEngine:
         Raises:
             DataError: the character says nothing in these lines.
         """
-        import bm25s
-
         self._quotes = list(_find_quotes(spoken, cast, character))
         if not self._quotes:
             raise DataError(f"{character} has no lines in this series, so there is nothing to quote.")
-        self._replies, self._contexts = bm25s.BM25(), bm25s.BM25()
-        replies = [tokenize(quote.text) or [NO_WORDS] for quote in self._quotes]
-        contexts = [tokenize(quote.said_before) or [NO_WORDS] for quote in self._quotes]
-        self._replies.index(replies, show_progress=False)
-        self._contexts.index(contexts, show_progress=False)
+        self._replies = WordIndex([quote.text for quote in self._quotes])
+        self._contexts = WordIndex([quote.said_before for quote in self._quotes])
 
     def find(self, text: str, count: int = 3, unlike: Sequence[str] = ()) -> list[Quote]:
         """The ``count`` quotes that fit ``text`` best, best first; those in ``unlike`` come last."""
         from dataclasses import replace
 
-        words, said = tokenize(text), {" ".join(each.split()) for each in unlike}
-        own, before = self._score(self._replies, words), self._score(self._contexts, words)
-        scores = [a + CONTEXT_WEIGHT * b for a, b in zip(own, before, strict=True)]
+        said = {" ".join(each.split()) for each in unlike}
+        scores = (self._replies.score(text) + CONTEXT_WEIGHT * self._contexts.score(text)).tolist()
         # Where nothing fits, lines of a middle length in the order of the series: neither "Yes." nor a speech.
         order = sorted(
             range(len(scores)),
@@ -80,11 +67,6 @@ class QuotesEngine:
             ),
         )
         return [replace(self._quotes[i], score=scores[i]) for i in order[:count]]
-
-    def _score(self, index: BM25, words: Sequence[str]) -> list[float]:
-        """BM25 of each quote; 0 where the index has none of the words."""
-        known = [word for word in words if word in index.vocab_dict]
-        return [float(score) for score in index.get_scores(known)] if known else [0.0] * len(self._quotes)
 
     def locate(self, text: str) -> Quote | None:
         """Where a reply of this engine is said; None if it is none of its lines."""
@@ -102,11 +84,6 @@ def last_words(messages: Sequence[Message]) -> str:
     """What was said last to the character, without the speaker's name."""
     content = messages[-1]["content"].rpartition("\n")[2]
     return content.partition(": ")[2] or content
-
-
-def tokenize(text: str) -> list[str]:
-    """Lower-case words without their commonest endings."""
-    return [STEM.sub("", word) for word in WORD.findall(text.casefold().replace("\u2019", "'"))]
 
 
 def _find_quotes(spoken: pd.DataFrame, cast: Cast, character: str) -> Iterator[Quote]:

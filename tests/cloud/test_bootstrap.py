@@ -94,6 +94,9 @@ def test_other_requirements_are_another_environment(tmp_path: Path) -> None:
     assert bootstrap.venv_name(file, "https://example.org/cpu") != first
     file.write_text("boto3==2\n")
     assert bootstrap.venv_name(file, "") != first
+    file.write_text("boto3==1\n")
+    (tmp_path / "requirements-gpu.txt").write_text("bitsandbytes==1\n")
+    assert bootstrap.venv_name(file, "") != first
 
 
 def test_a_package_that_does_not_exist_is_an_end_with_its_line(

@@ -150,7 +150,7 @@ def test_the_line_is_dead_for_a_while_before_the_machine_is_ready(site: Site, pl
 
 
 def test_the_line_is_cut_again_and_again_while_it_trains(site: Site, place: EC2Place) -> None:
-    site.program("--steps", "25", "--pace", "0.04")
+    site.program("--steps", "60", "--pace", "0.04")
     place.launch(site.begin())
     heard: list[bytes] = []
 
@@ -163,7 +163,7 @@ def test_the_line_is_cut_again_and_again_while_it_trains(site: Site, place: EC2P
     log = b"".join(heard)
     assert site.machines.proxy.accepted > 3
     assert log == site.store.get(site.record.job["log_key"])[0]
-    assert log.count(b"\nstep ") == 25
+    assert log.count(b"\nstep ") == 60
 
 
 @pytest.mark.usefixtures("quick_silence")

@@ -568,6 +568,35 @@ def test_torch_goes_first_and_falls_back_to_the_default_index(tmp_path: Path) ->
     assert len(commands) == 3  # once for each content of requirements.txt
 
 
+@pytest.mark.parametrize("has_driver", [True, False])
+def test_a_machine_with_a_gpu_gets_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_driver: bool) -> None:
+    monkeypatch.setattr("aws.instance.environment.shutil.which", lambda name: name if has_driver else None)
+    for name in ("requirements.txt", "requirements-gpu.txt"):
+        (tmp_path / name).write_text("boto3==1\n")
+    files: list[str] = []
+
+    def run(command: Any) -> Ended:
+        files.append(Path(command[-1]).name)
+        return Ended(0, "", ())
+
+    install_requirements(tmp_path, tmp_path, "", run, lambda text: None)
+    assert files == ["requirements.txt", *(["requirements-gpu.txt"] if has_driver else [])]
+
+
+def test_a_gpu_is_trained_on_without_its_own_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aws.instance.environment.shutil.which", lambda name: name)
+    for name in ("requirements.txt", "requirements-gpu.txt"):
+        (tmp_path / name).write_text("boto3==1\n")
+    said: list[str] = []
+
+    def run(command: Any) -> Ended:
+        return Ended(int(command[-1].endswith("-gpu.txt")), "", ("ERROR: no bitsandbytes here",))
+
+    install_requirements(tmp_path, tmp_path, "", run, said.append)
+    assert "no base is trained in 4 bits, because of: ERROR: no bitsandbytes here" in said[0]
+    assert (tmp_path / ".installed").exists()
+
+
 def test_a_download_that_breaks_off_is_repeated(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("boto3==1\n")
     answers = [Ended(2, "", ("IncompleteRead(9 bytes read)",)), Ended(0, "", ())]

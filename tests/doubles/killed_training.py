@@ -18,14 +18,16 @@ import torch
 import transformers
 import trl
 
-from character_chatbot import packing, progress, reply_trainer, resumable
-from character_chatbot.checkpoints import newest_checkpoint
 from character_chatbot.corpus import load_corpus
-from character_chatbot.devices import choose_device
-from character_chatbot.examples import encode_dialogues
-from character_chatbot.metrics_file import METRICS, MetricsFile
-from character_chatbot.stopping import ending_on_sigterm
-from character_chatbot.training import train_adapter
+from character_chatbot.machine.devices import choose_device
+from character_chatbot.monitoring import progress
+from character_chatbot.monitoring.metrics_file import METRICS, MetricsFile
+from character_chatbot.recovery import resumable
+from character_chatbot.recovery.checkpoints import newest_checkpoint
+from character_chatbot.recovery.stopping import ending_on_sigterm
+from character_chatbot.training import packing, reply_trainer
+from character_chatbot.training.adapter import train_adapter
+from character_chatbot.training.examples import encode_dialogues
 from config import Settings, TrainingSettings, load_settings
 
 PRELOADED = (transformers, trl, packing, progress, reply_trainer, resumable)

@@ -1,0 +1,198 @@
+"""Acts on conversations as a whole: open, begin, search, rename, delete, save as a file, read one."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import json
+import secrets
+from dataclasses import replace
+from typing import Any
+
+from character_chatbot.acts.branching import Branching
+from character_chatbot.acts.views import Change, View, Views, lay, problem, word
+from character_chatbot.acts.visit import Visit
+from character_chatbot.acts.writing import TICK_SECONDS
+from character_chatbot.chats.chat_files import file_name, read_chat, write_chat
+from character_chatbot.chats.fields import LARGEST_FILE_BYTES
+from utils.errors import DataError, SuiteError, UsageError
+
+LONGEST_FILE_NAME = 100
+
+
+class Keeping(Branching):
+    """Acts of the panel with the conversations, and of choosing who is talked to."""
+
+    async def open(self, visit: Visit) -> Views:
+        """A visitor comes: the characters as soon as they are known, the source as soon as it is loaded."""
+        number = self.move(visit)
+        while self.service.loading and not self.service.characters:
+            await asyncio.sleep(TICK_SECONDS)
+        if self.service.loading:
+            yield self._roster(visit)
+        await self._loaded()
+        if not self.is_last_move(visit, number):  # somebody was chosen meanwhile
+            yield {"characters": Change(choices=list(self.service.characters))}
+            return
+        visit = await asyncio.to_thread(self._resume, visit)
+        roster = self._roster(visit)
+        visit = replace(visit, character=roster["characters"]["value"] or "")
+        yield lay(roster, await self.show(visit))
+        async with contextlib.aclosing(self.watch(visit)) as views:
+            async for view in views:
+                yield view
+
+    async def pick(self, visit: Visit) -> Views:
+        """Another character: the last conversation with it alone, or a new one."""
+        async for view in self._choose(replace(visit, also=()), begin=False):
+            yield view
+
+    async def gather(self, visit: Visit) -> Views:
+        """Others in the scene: the last conversation of just these, or a new one."""
+        async for view in self._choose(visit, begin=False):
+            yield view
+
+    async def new(self, visit: Visit) -> Views:
+        """A new conversation with those who are chosen."""
+        async for view in self._choose(visit, begin=True):
+            yield view
+
+    async def open_conversation(self, visit: Visit, conversation: str, message: int | None = None) -> Views:
+        """Another conversation, at a message that was found in it."""
+        visit, number = visit.at(conversation), self.move(visit)
+
+        def find() -> View:
+            self.store.get(visit.owner, conversation)
+            path = self.store.path(visit.owner, conversation)
+            if message is not None and message not in [each.id for each in path]:
+                self.store.show(visit.owner, conversation, message)
+            return self.view(visit, found=message)
+
+        try:
+            view = await asyncio.to_thread(find)
+        except SuiteError as error:
+            yield problem(error)
+            return
+        if not self.is_last_move(visit, number):
+            return
+        yield view
+        async with contextlib.aclosing(self.watch(visit)) as views:
+            async for view in views:
+                yield view
+
+    async def search(self, visit: Visit) -> Views:
+        """What of the conversations has these words."""
+        yield {"conversations": await asyncio.to_thread(self.listed, visit)}
+
+    async def rename(self, visit: Visit, name: str) -> Views:
+        """Another name for the conversation that is shown."""
+        yield await self.change(
+            visit, lambda: self.store.rename(visit.owner, visit.conversation, name), while_writing=True
+        )
+
+    async def delete(self, visit: Visit) -> Views:
+        """Delete the conversation that is shown, for good."""
+        writing = self._writing(visit)
+        if writing:
+            writing.stop()
+        done = await self.change(visit, lambda: self.store.delete(visit.owner, visit.conversation), while_writing=True)
+        yield done | (word("The conversation is deleted.") if "transcript" in done else {})
+
+    async def delete_all(self, visit: Visit) -> Views:
+        """Delete all that is kept of this visitor, for good."""
+        for writing in self.writing.values():
+            if writing.owner == visit.owner:
+                writing.stop()
+        try:
+            gone = await asyncio.to_thread(self.store.delete_all, visit.owner)
+        except SuiteError as error:
+            yield problem(error)
+            return
+        told = f"{gone:,} conversation{'s are' if gone != 1 else ' is'} deleted."
+        yield await self.show(visit.at("")) | word(told)
+
+    async def export(self, visit: Visit, kind: str) -> Views:
+        """The conversation that is shown as a file."""
+
+        def write() -> str:
+            whole = self.store.read_whole(visit.owner, visit.conversation)
+            file = {"name": file_name(whole, kind), "text": write_chat(whole, kind), "once": secrets.token_hex(4)}
+            return json.dumps(file)
+
+        try:
+            yield {"download": await asyncio.to_thread(write)} | word("The file is on its way to your downloads.")
+        except SuiteError as error:
+            yield problem(error)
+
+    async def read(self, visit: Visit, name: str, content: str) -> Views:
+        """A conversation from a file of ours or of SillyTavern; ``content`` in base64."""
+
+        def read() -> Visit:
+            whole = read_chat(_decode(content, name), name)
+            return visit.at(self.store.write_whole(visit.owner, whole).id)
+
+        name = " ".join(name.split())[:LONGEST_FILE_NAME] or "the file"
+        try:
+            visit = await asyncio.to_thread(read)
+        except SuiteError as error:
+            yield problem(error)
+            return
+        yield await self.show(visit) | word(f"{name} is read.")
+
+    async def _choose(self, visit: Visit, begin: bool) -> Views:
+        """The conversation with just the chosen ones."""
+        number = self.move(visit)
+        try:
+            if self.service.loading:
+                yield self.look(visit.cast)
+                await self._loaded()
+            chosen = await asyncio.to_thread(self._new if begin else self._last_with, visit)
+        except SuiteError as error:
+            yield problem(error)
+            return
+        if self.is_last_move(visit, number):
+            view = lay(self._others(chosen), self.look(visit.cast), await self.show(chosen))
+            if self.is_last_move(visit, number):
+                yield view
+
+    async def _loaded(self) -> None:
+        while self.service.loading:
+            await asyncio.sleep(TICK_SECONDS)
+
+    def _new(self, visit: Visit) -> Visit:
+        return self.greeted(visit.at(""))
+
+    def _last_with(self, visit: Visit) -> Visit:
+        """The last conversation of just these, else a new one."""
+        found = next((each.id for each in self.store.list_of(visit.owner) if each.characters == visit.cast), "")
+        return visit.at(found) if found else self._new(visit)
+
+    def _resume(self, visit: Visit) -> Visit:
+        """The conversation that the browser had open, else the last one."""
+        if self.service.problem or self.find(visit):
+            return visit
+        return visit.at(next((each.id for each in self.store.list_of(visit.owner, limit=1)), ""))
+
+    def _roster(self, visit: Visit) -> View:
+        names = self.service.characters
+        chosen = visit.character if visit.character in names else next(iter(names), None)
+        view: View = {"characters": Change(choices=list(names), value=chosen, interactive=True)}
+        return view | self._others(replace(visit, character=chosen or "")) | self.look((chosen,) if chosen else ())
+
+    def _others(self, visit: Visit) -> View:
+        """Who else may be in the scene."""
+        names = [name for name in self.service.characters if name != visit.character]
+        return {"also": Change(choices=names, value=[name for name in visit.also if name in names])}
+
+
+def _decode(content: Any, name: str) -> bytes:
+    """The bytes of a file. Raises DataError: too large, or no base64."""
+    most = LARGEST_FILE_BYTES // 3 * 4 + 4
+    if not isinstance(content, str) or len(content) > most:
+        raise DataError(f"{name} is larger than {LARGEST_FILE_BYTES // 1_000_000} MB.")
+    try:
+        return base64.b64decode(content, validate=True)
+    except (binascii.Error, ValueError):
+        raise UsageError(f"{name} did not arrive whole.", instead="Try again.") from None

@@ -1,0 +1,212 @@
+"""What all acts share: the service, the store of conversations, replies on their way, and how it all is shown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from character_chatbot import markup
+from character_chatbot.acts.views import BUTTONS, Change, View, Views, usable
+from character_chatbot.acts.visit import AUTOMATIC, IN_TURN, Visit
+from character_chatbot.acts.writing import TICK_SECONDS, Writing
+from character_chatbot.chats.records import CHARACTER, NOTE, Conversation, Message, UnknownConversation
+from character_chatbot.chats.store import ChatStore
+from character_chatbot.pages.conversation_list import conversation_list
+from character_chatbot.pages.transcript import live_block, transcript
+from character_chatbot.service import Service
+from utils.errors import UsageError
+
+LOADING = "Loading the model…"
+MOST_TABS = 10_000  # remembered; of the oldest one it is then taken that it has not moved
+
+
+class Room:
+    """The page of one server. Acts build on it; each is closed by gradio when its visitor leaves.
+
+    Args:
+        service: need not be loaded yet.
+        store: of the conversations.
+        storage: a sentence about what is kept.
+    """
+
+    def __init__(self, service: Service, store: ChatStore, storage: str = "") -> None:
+        self.service, self.store, self.storage = service, store, storage
+        self.writing: dict[str, Writing] = {}  # by conversation
+        self._open: dict[str, str] = {}  # the conversation that a tab shows
+        self._moves: dict[str, int] = {}  # how often a tab has asked for another one
+
+    def check_free(self, visit: Visit) -> None:
+        """Raises SuiteError: nobody can answer, or a reply is on its way in this conversation."""
+        if self.service.problem:
+            raise self.service.problem
+        if visit.conversation in self.writing:
+            raise UsageError("a reply is on its way: wait for it, or stop it.")
+
+    def find(self, visit: Visit) -> Conversation | None:
+        """The conversation that is shown; None: there is none yet, or it has been deleted."""
+        if not visit.conversation:
+            return None
+        try:
+            return self.store.get(visit.owner, visit.conversation)
+        except UnknownConversation:
+            return None
+
+    def path(self, visit: Visit) -> list[Message]:
+        """Its messages as they are shown."""
+        return self.store.path(visit.owner, visit.conversation) if self.find(visit) else []
+
+    async def show(self, visit: Visit) -> View:
+        """The whole conversation, its place among the others, and which buttons make sense."""
+        return await asyncio.to_thread(self.view, visit)
+
+    def view(self, visit: Visit, found: int | None = None) -> View:
+        """See :meth:`show`. ``found``: a message to scroll to."""
+        conversation = self.find(visit)
+        path = self.store.path(visit.owner, visit.conversation) if conversation else []
+        visit = visit if conversation else visit.at("")
+        visit = self._reach(visit, path, found)
+        self._remember(visit)
+        writing = self._writing(visit)
+        return {
+            "visit": visit.kept(),
+            "transcript": self._transcript(visit, path, writing, found),
+            "live": self.live(writing),
+            "notice": "",
+            "conversations": self.listed(visit),
+            **self._buttons(conversation, path, writing),
+            **self._scene(conversation, visit),
+        }
+
+    def is_open(self, visit: Visit) -> bool:
+        """Whether the visitor's tab still shows this conversation: what streams must not reach another one."""
+        return self.open_in(visit) == visit.conversation
+
+    def open_in(self, visit: Visit) -> str:
+        """The conversation that the visitor's tab shows now."""
+        return self._open.get(visit.tab, visit.conversation)
+
+    def move(self, visit: Visit) -> int:
+        """The tab asks for another conversation: the number of this move."""
+        number = self._moves.get(visit.tab, 0) + 1
+        if visit.tab:
+            _put(self._moves, visit.tab, number)
+        return number
+
+    def is_last_move(self, visit: Visit, number: int) -> bool:
+        """Whether the tab has not asked for another one since: an answer that comes late must not undo that."""
+        return self._moves.get(visit.tab, number) == number
+
+    def _remember(self, visit: Visit) -> None:
+        if visit.tab:
+            _put(self._open, visit.tab, visit.conversation)
+
+    def live(self, writing: Writing | None) -> str:
+        """The reply that is being written."""
+        if writing is None:
+            return ""
+        text = writing.order.beginning + writing.text
+        return live_block(writing.order.speaker, text, writing.place, writing.expected_wait_seconds)
+
+    async def watch(self, visit: Visit) -> Views:
+        """A reply that another tab has asked for, until it is over."""
+        writing = self._writing(visit)
+        if writing is None:
+            return
+        seen = ""
+        while not writing.over:
+            if not self.is_open(visit):
+                return
+            shown = self.live(writing)
+            if shown != seen:
+                yield {"live": shown}
+                seen = shown
+            await asyncio.sleep(TICK_SECONDS)
+        if self.is_open(visit):
+            yield await self.show(visit)
+
+    def look(self, cast: Sequence[str]) -> View:
+        """Who is spoken to, what speaks, and what is not as it was wanted."""
+        from character_chatbot.sources import announce_untrained
+
+        service = self.service
+        label, notices = LOADING, ""
+        if service.problem:
+            label, notices = "nobody", markup.problem_block(str(service.problem))
+        elif not service.loading:
+            label = service.source.label
+            for character in cast:
+                announce_untrained(service.source, character, service.announcements)
+            features = ("chat", "conversations", *(f"chat with {character}" for character in cast))
+            notices = markup.banner(each for each in service.announcements if each.feature in features)
+        style = markup.portraits_style(service.characters)
+        return {"speaking": style + markup.speaking_line(label, ", ".join(cast)), "banner": notices}
+
+    def _writing(self, visit: Visit) -> Writing | None:
+        found = self.writing.get(visit.conversation)
+        return found if found and found.owner == visit.owner else None
+
+    def _reach(self, visit: Visit, path: Sequence[Message], found: int | None) -> Visit:
+        """The visit with so many messages shown that the one found is among them."""
+        at = next((number for number, each in enumerate(path) if each.id == found), None)
+        return visit if at is None else replace(visit, shown=max(visit.shown, len(path) - at))
+
+    def _transcript(
+        self, visit: Visit, path: Sequence[Message], writing: Writing | None, found: int | None
+    ) -> str:  # fmt: skip
+        if writing and writing.order.instead_of:
+            path = [each for each in path if each.id != writing.order.instead_of.id]
+        return transcript(path, visit.shown, busy=writing is not None, found=found)
+
+    def listed(self, visit: Visit) -> str:
+        """The conversations, or what the search has found."""
+        if visit.search.strip():
+            hits = self.store.search(visit.owner, visit.search)
+            return conversation_list([], visit.conversation, self.storage, hits=hits, search=visit.search)
+        return conversation_list(self.store.list_of(visit.owner), visit.conversation, self.storage)
+
+    def _buttons(self, conversation: Conversation | None, path: Sequence[Message], writing: Writing | None) -> View:
+        if writing:
+            return usable(**{name: name == "stop" for name in BUTTONS})
+        said = [each for each in path if each.role != NOTE]
+        replied = bool(said) and said[-1].role == CHARACTER
+        several = conversation is not None and len(conversation.characters) > 1
+        return usable(
+            send=True,
+            stop=False,
+            retry=len(said) > 1 or (bool(said) and not replied),
+            undo=any(each.role not in (CHARACTER, NOTE) for each in said),
+            redo=conversation is not None and conversation.can_redo,
+            talk=bool(said) and several,
+            **{"continue": replied and bool(said[-1].text)},
+        )
+
+    def _scene(self, conversation: Conversation | None, visit: Visit) -> View:
+        """Who takes part, as far as this page knows them, and who may be asked to speak next."""
+        known = self.service.characters
+        cast = tuple(name for name in (conversation.characters if conversation else visit.cast) if name in known)
+        several = len(cast) > 1
+        chosen = visit.next if visit.next in (AUTOMATIC, IN_TURN, *cast) else AUTOMATIC
+        view: View = {
+            "next": Change(
+                choices=[("whoever is spoken to", AUTOMATIC), ("in turn", IN_TURN), *((name, name) for name in cast)],
+                value=chosen,
+                visible=several,
+            )
+        }
+        view["talk_row"] = Change(visible=several)
+        if conversation and cast and cast != visit.cast:
+            others = [name for name in known if name != cast[0]]
+            view["characters"] = Change(value=cast[0])
+            view["also"] = Change(choices=others, value=list(cast[1:]))
+            view |= self.look(cast)
+        return view
+
+
+def _put(tabs: dict[str, Any], tab: str, value: Any) -> None:
+    """Remember something of a tab, and forget the oldest where there are too many."""
+    tabs.pop(tab, None)
+    tabs[tab] = value
+    if len(tabs) > MOST_TABS:
+        tabs.pop(next(iter(tabs)))

@@ -1,0 +1,142 @@
+"""The routes below ``/v1``, as OpenAI's API has them.
+
+app.include_router(build_router(Endpoint(service, "llama"), access, meters))
+client = openai.OpenAI(base_url="http://127.0.0.1:7860/v1", api_key="none")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from character_chatbot.api.access import Access
+from character_chatbot.api.answer import Answer
+from character_chatbot.api.endpoint import Asked, Endpoint
+from character_chatbot.api.errors import ApiError, unreadable
+from character_chatbot.api.forms import ChatForm, Form, TextForm
+from character_chatbot.api.meters import Meters
+from character_chatbot.api.schema import ChatRequest, CompletionRequest
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter, Request
+    from fastapi.responses import Response
+
+LARGEST_BODY_BYTES = 2 * 2**20
+
+
+def build_router(endpoint: Endpoint, access: Access, meters: Meters) -> APIRouter:
+    """The routes below ``/v1``."""
+    from fastapi import APIRouter
+
+    router = APIRouter()
+
+    async def models(request: Request) -> Response:
+        return await _answer("models", request, meters, lambda: _list_models(request, endpoint, access))
+
+    async def one_model(request: Request) -> Response:
+        name = request.path_params["model"]
+        return await _answer("models", request, meters, lambda: _show_model(request, endpoint, access, name))
+
+    async def chat(request: Request) -> Response:
+        return await _answer("chat", request, meters, lambda: _chat(request, endpoint, access, meters))
+
+    async def completions(request: Request) -> Response:
+        return await _answer("completions", request, meters, lambda: _complete(request, endpoint, access, meters))
+
+    router.add_route("/v1/models", models, methods=["GET"])
+    router.add_route("/v1/models/{model:path}", one_model, methods=["GET"])
+    router.add_route("/v1/chat/completions", chat, methods=["POST"])
+    router.add_route("/v1/completions", completions, methods=["POST"])
+    return router
+
+
+async def _answer(name: str, request: Request, meters: Meters, answer: Callable[[], Awaitable[Response]]) -> Response:
+    """The response of an act, or its error as one; counted either way."""
+    try:
+        response = await answer()
+    except ApiError as error:
+        response = error.response()
+    meters.request(name, response.status_code)
+    return response
+
+
+async def _list_models(request: Request, endpoint: Endpoint, access: Access) -> Response:
+    from fastapi.responses import JSONResponse
+
+    access.check(request, counted=False)
+    return JSONResponse({"object": "list", "data": [_model(name) for name in endpoint.models()]})
+
+
+async def _show_model(request: Request, endpoint: Endpoint, access: Access, model: str) -> Response:
+    from fastapi.responses import JSONResponse
+
+    access.check(request, counted=False)
+    endpoint.character(model)
+    return JSONResponse(_model(model))
+
+
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "this machine"}
+
+
+async def _chat(request: Request, endpoint: Endpoint, access: Access, meters: Meters) -> Response:
+    access.check(request)
+    given = await _read(request, ChatRequest)
+    return await _respond(ChatForm(given.model), endpoint, endpoint.read_chat(given), given, meters)
+
+
+async def _complete(request: Request, endpoint: Endpoint, access: Access, meters: Meters) -> Response:
+    access.check(request)
+    given = await _read(request, CompletionRequest)
+    return await _respond(TextForm(given.model), endpoint, endpoint.read_completion(given), given, meters)
+
+
+async def _read(request: Request, kind: Any) -> Any:
+    """The body, checked. Raises ApiError: too large, no JSON, or not what the reference asks for."""
+    from pydantic import ValidationError
+
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > LARGEST_BODY_BYTES:
+            raise ApiError(413, f"the body is larger than {LARGEST_BODY_BYTES:,} bytes.")
+    try:
+        return kind.model_validate(json.loads(body))
+    except ValidationError as error:
+        raise unreadable(error) from None
+    except (ValueError, RecursionError):
+        raise ApiError(400, "the body is no JSON.") from None
+
+
+async def _respond(form: Form, endpoint: Endpoint, asked: Asked, given: Any, meters: Meters) -> Response:
+    from fastapi.responses import JSONResponse, StreamingResponse
+
+    answer = Answer(endpoint.begin(asked), asked, endpoint.service, meters)
+    if given.stream:
+        pieces = _stream(form, answer, with_usage=given.with_usage)
+        return StreamingResponse(pieces, media_type="text/event-stream", headers={"cache-control": "no-store"})
+    async with contextlib.aclosing(answer.texts()) as texts:
+        text = "".join([piece async for piece in texts])
+    return JSONResponse(form.whole(text.strip(), answer.reason, answer.usage()))
+
+
+async def _stream(form: Form, answer: Answer, *, with_usage: bool) -> AsyncGenerator[str]:
+    """Server-sent events; a client that goes away ends the reply."""
+    yield _event(form.piece(None))
+    try:
+        async with contextlib.aclosing(answer.texts()) as texts:
+            async for text in texts:
+                yield _event(form.piece(text))
+    except ApiError as error:
+        yield _event(error.to_dict())
+        return
+    yield _event(form.piece("", answer.reason))
+    if with_usage:
+        yield _event(form.count(answer.usage()))
+    yield "data: [DONE]\n\n"
+
+
+def _event(content: dict[str, Any]) -> str:
+    return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"

@@ -1,0 +1,1 @@
+"""Two sources side by side: who can be had, one round, and the votes."""

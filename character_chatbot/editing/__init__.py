@@ -1,0 +1,1 @@
+"""Who somebody is: the cast as the files have it, edited and saved."""

@@ -1,0 +1,1 @@
+"""A reply from the turns before it to its last word: prompt, stream, role."""

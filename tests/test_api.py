@@ -1,0 +1,305 @@
+"""The endpoint for other programs: OpenAI's own client, keys, limits, health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from character_chatbot import web
+from character_chatbot.api.keys import KeyFile
+from character_chatbot.api.limits import Lockout, TokenBuckets
+from character_chatbot.api.stops import StopAt
+from character_chatbot.engines.base import EchoEngine, Sampling
+from character_chatbot.prompts import Message
+from character_chatbot.service import Service
+from character_chatbot.sources import Source
+from config import PROJECT_FOLDER, Settings, load_settings
+from utils.announcements import Announcement
+from utils.characters import Cast, Character
+from utils.errors import DataError, SuiteError, UsageError
+
+CAST = Cast([Character("Kit", ("Kitty",)), Character("Mia Wren")])
+MODEL = "llama:1:Kit"
+
+
+class RecordingEngine(EchoEngine):
+    """An echo that remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[list[Message], Sampling]] = []
+        self.closed = 0
+
+    def reply(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+        self.asked.append((list(messages), sampling))
+        try:
+            yield from super().reply(messages, sampling)
+        finally:
+            self.closed += 1
+
+
+class Place:
+    """An endpoint with an engine that records, and clients for it."""
+
+    def __init__(self, folder: Path, **flags: object) -> None:
+        from fastapi.testclient import TestClient
+
+        data = PROJECT_FOLDER / "data" / "sample_series"
+        values: dict[str, object] = {"paths.data": data, "api.keys_file": folder / "keys.jsonl"}
+        settings = load_settings(env_file=Path("/none"), environment={}, flags=values | flags)
+        self.engine, self.keys = RecordingEngine(), KeyFile(settings.api.keys_file)
+        source = Source(
+            "version", "llama 1", "Pellan", CAST, ("Kit", "Mia Wren"), lambda character: self.engine, version="1"
+        )
+        self.service = Service(settings, lambda *_: source)
+        self.app = asyncio.run(_build(self.service, settings))
+        self.http = TestClient(self.app)
+
+    def openai(self, key: str = "none") -> Any:
+        import openai
+
+        return openai.OpenAI(base_url="http://testserver/v1", api_key=key, http_client=self.http, max_retries=0)
+
+    def post(self, content: Any, route: str = "chat/completions", **headers: str) -> Any:
+        body = content if isinstance(content, bytes) else json.dumps(content)
+        return self.http.post(f"/v1/{route}", content=body, headers=headers)
+
+
+async def _build(service: Service, settings: Settings) -> Any:
+    import gradio as gr
+
+    with gr.Blocks() as page:
+        gr.HTML("page")
+    return web.build_app(page, settings, service)
+
+
+@pytest.fixture
+def make_place(tmp_path: Path) -> Callable[..., Place]:
+    def make(*, load: bool = True, **flags: object) -> Place:
+        place = Place(tmp_path, **{name.replace("__", "."): value for name, value in flags.items()})
+        if load:
+            place.service.load()
+        return place
+
+    return make
+
+
+def said(text: str, role: str = "user") -> dict[str, str]:
+    return {"role": role, "content": text}
+
+
+def test_openais_client_lists_models_and_talks(make_place: Callable[..., Place]) -> None:
+    place = make_place()
+    client = place.openai()
+    assert [model.id for model in client.models.list()] == [MODEL, "llama:1:Mia Wren"]
+    assert client.models.retrieve("llama:latest:kitty").id == "llama:latest:kitty"
+    done = client.chat.completions.create(
+        model=MODEL, messages=[said("Be kind.", "system"), said("where is the boat")], temperature=0, seed=5,
+        max_tokens=20, top_p=0.5, presence_penalty=0.2, logit_bias={"5": 1},
+    )  # fmt: skip
+    assert done.choices[0].message.content == "where is the boat"
+    assert (done.choices[0].finish_reason, done.model) == ("stop", MODEL)
+    assert done.usage.total_tokens == done.usage.prompt_tokens + done.usage.completion_tokens > 0
+    messages, sampling = place.engine.asked[0]
+    assert messages[-1]["content"] == "Visitor: where is the boat"
+    assert (sampling.temperature, sampling.seed, sampling.max_new_tokens, sampling.top_p) == (0, 5, 20, 0.5)
+
+
+def test_openais_client_streams(make_place: Callable[..., Place]) -> None:
+    place = make_place()
+    talk = [said("hello"), said("good day", "assistant"), said("one two three")]
+    options = {"include_usage": True}
+    chunks = list(
+        place.openai().chat.completions.create(model=MODEL, messages=talk, stream=True, stream_options=options)
+    )
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks[:-1]) == "one two three"
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert [chunk.choices[0].finish_reason for chunk in chunks[:-1]][-1] == "stop"
+    assert chunks[-1].usage.completion_tokens > 0
+    assert [message["role"] for message in place.engine.asked[0][0]] == ["system", "user", "assistant", "user"]
+
+
+def test_a_text_is_gone_on_with(make_place: Callable[..., Place]) -> None:
+    place = make_place()
+    prompt = "Ada: is it late\nKit: not yet\nAda: then come along\nKit:"
+    done = place.openai().completions.create(model="llama:latest:Kit", prompt=prompt, max_tokens=2)
+    assert done.choices[0].text == "then come"
+    assert place.engine.asked[0][0][-1]["content"] == "Ada: then come along"
+    pieces = place.openai().completions.create(model="Kit", prompt="just a question", stream=True)
+    assert "".join(piece.choices[0].text for piece in pieces) == "just a question"
+
+
+def test_stops_end_a_reply_and_the_engine(make_place: Callable[..., Place]) -> None:
+    place = make_place()
+    done = place.openai().chat.completions.create(model=MODEL, messages=[said("one two END three")], stop=["END"])
+    assert done.choices[0].message.content == "one two"
+    assert place.service.replies_in_flight == 0
+    assert place.engine.closed == 1
+
+
+def test_a_stop_across_pieces_is_never_shown() -> None:
+    stop = StopAt(["\nAda:", "END"])
+    assert [stop.feed(piece) for piece in ("well", "\nA", "da", " is", "\nAda", ": no")] == [
+        "well", "", "", "\nAda is", "", "",
+    ]  # fmt: skip
+    assert stop.reached
+    assert stop.rest() == ""
+    other = StopAt(["END"])
+    assert (other.feed("the EN"), other.rest()) == ("the ", "EN")
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "words"),
+    [
+        (b"{", 400, "no JSON"),
+        (b"[" * 100_000, 400, "no JSON"),
+        ({"model": MODEL}, 400, "messages"),
+        ({"model": MODEL, "messages": []}, 400, "messages"),
+        ({"model": MODEL, "messages": [{"role": "tool", "content": "x"}]}, 400, "role"),
+        ({"model": MODEL, "messages": [said("x" * 100_000)]}, 400, "content"),
+        ({"model": MODEL, "messages": [said("hi")], "tools": [{}]}, 400, "tools cannot be had"),
+        ({"model": MODEL, "messages": [said("hi")], "n": 3}, 400, "n"),
+        ({"model": MODEL, "messages": [said("hi")], "temperature": "warm"}, 400, "temperature"),
+        ({"model": MODEL, "messages": [said("hi", "assistant")]}, 400, "end with a user"),
+        ({"model": MODEL, "messages": [said(" \x00 ")]}, 400, "end with a user"),
+        ({"model": "gpt-4", "messages": [said("hi")]}, 404, "there is no model 'gpt-4'. There are: llama:1:Kit"),
+        ({"model": "llama:9:Kit", "messages": [said("hi")]}, 404, "there is no model"),
+        (b" " * 3_000_000, 413, "larger than"),
+    ],
+)
+def test_what_cannot_be_answered_is_said(
+    content: Any, status: int, words: str, make_place: Callable[..., Place]
+) -> None:
+    place = make_place()
+    answer = place.post(content)
+    assert answer.status_code == status
+    assert words in answer.json()["error"]["message"]
+    assert not place.engine.asked
+
+
+def test_nobody_waits_for_a_model_that_is_being_loaded(make_place: Callable[..., Place]) -> None:
+    place = make_place(load=False)
+    answer = place.post({"model": MODEL, "messages": [said("hi")]})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert place.http.get("/healthz").status_code == 503
+    place.service.load()
+    assert place.http.get("/healthz").json() == {"state": "ready"}
+    place.service.announcements.add(Announcement("chat", "a", "b", "c", "d"))
+    assert (place.http.get("/healthz").status_code, place.http.get("/healthz").json()) == (200, {"state": "degraded"})
+
+
+def test_beyond_the_loopback_a_key_is_needed(make_place: Callable[..., Place]) -> None:
+    import openai
+
+    place = make_place(app__host="0.0.0.0", secrets__app_password="right", api__lockout_seconds=0)  # noqa: S104
+    for route in ("/v1/models", "/metrics"):
+        assert place.http.get(route).status_code == 401
+    with pytest.raises(openai.AuthenticationError, match="keys new NAME"):
+        place.openai("sk-wrong").models.list()
+    key = place.keys.add("tavern")
+    assert next(model.id for model in place.openai(key).models.list()) == MODEL
+    assert place.http.get("/metrics", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+    place.keys.revoke("tavern")
+    with pytest.raises(openai.AuthenticationError):
+        place.openai(key).models.list()
+
+
+def test_once_there_is_a_key_it_is_needed_here_too(make_place: Callable[..., Place]) -> None:
+    place = make_place()
+    assert place.http.get("/v1/models").status_code == 200
+    place.keys.add("one")
+    assert place.http.get("/v1/models").status_code == 401
+
+
+def test_guessing_keys_has_to_wait(make_place: Callable[..., Place]) -> None:
+    place = make_place(api__wrong_tries=3)
+    key = place.keys.add("one")
+    statuses = [place.http.get("/v1/models", headers={"Authorization": f"Bearer {n}"}).status_code for n in range(5)]
+    assert statuses == [401, 401, 401, 429, 429]
+    assert place.http.get("/v1/models", headers={"Authorization": f"Bearer {key}"}).status_code == 429
+
+
+def test_each_key_has_its_rate(make_place: Callable[..., Place]) -> None:
+    place = make_place(api__requests_per_minute=2)
+    keys = [place.keys.add(name) for name in ("one", "two")]
+    content = {"model": MODEL, "messages": [said("hi")]}
+    statuses = [place.post(content, Authorization=f"Bearer {keys[0]}").status_code for _ in range(3)]
+    assert statuses == [200, 200, 429]
+    assert place.post(content, Authorization=f"Bearer {keys[1]}").status_code == 200
+
+
+def test_metrics_count(make_place: Callable[..., Place]) -> None:
+    place = make_place()
+    place.post({"model": MODEL, "messages": [said("hi there")]})
+    place.post(b"{")
+    text = place.http.get("/metrics").text
+    assert 'suite_requests_total{route="chat",status="200"} 1.0' in text
+    assert 'suite_requests_total{route="chat",status="400"} 1.0' in text
+    assert 'suite_state{state="ready"} 1.0' in text
+    assert "suite_first_token_seconds_count 1.0" in text
+    assert "process_resident_memory_bytes" in text
+
+
+def test_wrong_passwords_lock_the_page(make_place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "WRONG_PASSWORD_SECONDS", 0)
+    place = make_place(secrets__app_password="right", api__wrong_tries=2)
+    tries = [place.http.post("/login", data={"username": "guest", "password": word}) for word in ("a", "b", "right")]
+    assert [each.status_code for each in tries] == [400, 400, 429]
+    assert "try again in" in tries[-1].json()["error"]["message"]
+
+
+def test_keys_are_kept_as_sums(tmp_path: Path) -> None:
+    file = tmp_path / "keys.jsonl"
+    keys = KeyFile(file)
+    key = keys.add("one")
+    assert key not in file.read_text(encoding="utf-8")
+    assert KeyFile(file).name_of(key) == "one"
+    assert keys.name_of(key + "x") is None
+    for wrong in ("one", "../x", "", "a b"):
+        with pytest.raises(DataError):
+            keys.add(wrong)
+    with pytest.raises(DataError, match="There are: one"):
+        keys.revoke("two")
+    file.write_text("{\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"keys\.jsonl:1"):
+        KeyFile(file).entries()
+
+
+def test_buckets_fill_with_time_and_lockouts_grow() -> None:
+    now = [0.0]
+    buckets = TokenBuckets(60, clock=lambda: now[0])
+    assert [buckets.take("a") for _ in range(60)] == [0.0] * 60
+    assert buckets.take("a") == pytest.approx(1.0)
+    now[0] = 1.0
+    assert buckets.take("a") == 0.0
+    lockout = Lockout(2, 10, clock=lambda: now[0])
+    waits = []
+    for _ in range(4):
+        lockout.fail("x")
+        waits.append(lockout.wait_seconds("x"))
+    assert waits == [0.0, 10.0, 20.0, 40.0]
+    lockout.succeed("x")
+    assert lockout.wait_seconds("x") == 0.0
+
+
+def test_programs_may_call_without_a_conversation(make_place: Callable[..., Place]) -> None:
+    from character_chatbot.pages.programs import answer
+
+    place = make_place()
+    assert answer(place.service, "kitty", "where is the boat", "Ada") == "where is the boat"
+    assert place.engine.asked[0][0][-1]["content"] == "Ada: where is the boat"
+    for character, message, speaker in (("Nobody", "hi", "Ada"), ("Kit", " ", "Ada"), ("Kit", "hi", "kitty")):
+        with pytest.raises(SuiteError):
+            answer(place.service, character, message, speaker)
+
+
+def test_agents_may_come_from_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="cannot log in"):
+        web.check_mcp(False)
+    monkeypatch.setattr(web.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="pip install"):
+        web.check_mcp(True)
