@@ -43,8 +43,8 @@ def build_page(service: Service, registry: Registry, family: str) -> gr.Blocks:
     page: gr.Blocks
     with gr.Blocks(title=title, analytics_enabled=False) as page:
         gr.HTML(markup.title_block(title, logline), js_on_load=None)
-        with gr.Tab("Chat"):
-            visit = lay_out_chat(page, Talk(service, store, storage), one_owner=one_owner)
+        with gr.Tab("Chat") as chat:
+            visit = lay_out_chat(page, chat, Talk(service, store, storage), one_owner=one_owner)
         with gr.Tab("Characters"):
             lay_out_characters(service, service.refresh_cast)
         with gr.Tab("Compare"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import pytest
@@ -14,7 +14,7 @@ from character_chatbot.engines.base import Sampling
 from character_chatbot.prompts import Message, Turn
 from character_chatbot.replies.conversation import Conversation, list_names, stream_reply
 from character_chatbot.replies.reply_stream import ReplyStream, Rules, vary
-from character_chatbot.replies.role import guard
+from character_chatbot.replies.role import RoleGuard, close_pieces
 from character_chatbot.replies.role_measures import (
     MAYBE,
     NEW,
@@ -30,6 +30,23 @@ from character_chatbot.sources import Source
 from utils.characters import Cast, Character
 
 OWN, OTHERS = ("Kit", "Kit Barlow"), ("Visitor", "Rosa", "Dr Varga", "Varga")
+
+
+def guard(pieces: Iterable[str], own: Iterable[str], others: Iterable[str]) -> Iterator[str]:
+    """The pieces of a reply as they may be shown."""
+    watch = RoleGuard(own, others)
+    try:
+        for piece in pieces:
+            shown = watch.feed(piece)
+            if shown:
+                yield shown
+            if watch.stopped:
+                return
+        rest = watch.finish()
+        if rest:
+            yield rest
+    finally:
+        close_pieces(pieces)
 
 
 def shown(*pieces: str) -> str:

@@ -349,6 +349,16 @@ def test_who_is_chosen_while_the_model_loads_stays_chosen() -> None:
     assert "<b>Rosa</b>" in picked[-1]["speaking"]
 
 
+def test_who_is_new_is_there_when_the_visitor_comes_back(talk_with: Callable[..., Talk]) -> None:
+    talk = talk_with(EchoEngine())
+    talk.service._source = replace(talk.service.source, characters=(*talk.service.source.characters, "Nadia"))
+    (view,) = run(talk.meet(ANN))
+    assert "Nadia" in view["characters"]["choices"]
+    assert "Nadia" in view["also"]["choices"]
+    assert ANN.character not in view["also"]["choices"]
+    assert "value" not in view["characters"]  # who was chosen stays chosen
+
+
 def test_what_was_not_trained_is_announced_where_it_speaks(talk_with: Callable[..., Talk]) -> None:
     talk = talk_with(EchoEngine(), rung="version", trained=("Kit",), run={"family": "llama"}, version="v")
     assert run(talk.pick(ANN))[-1]["banner"] == ""

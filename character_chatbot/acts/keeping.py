@@ -44,6 +44,13 @@ class Keeping(Branching):
             async for view in views:
                 yield view
 
+    async def meet(self, visit: Visit) -> Views:
+        """Back from another tab: who can be talked to by now; somebody may have been edited or imported there."""
+        if not self.service.loading:
+            names = list(self.service.characters)
+            others = [name for name in names if name != visit.character]
+            yield {"characters": Change(choices=names), "also": Change(choices=others)}
+
     async def pick(self, visit: Visit) -> Views:
         """Another character: the last conversation with it alone, or a new one."""
         async for view in self._choose(replace(visit, also=()), begin=False):

@@ -52,10 +52,6 @@ class PromptCache:
         self._kept.append(_Kept(list(ids[:length]), past))
         del self._kept[: -self._capacity]
 
-    def forget(self) -> None:
-        """Give the memory back."""
-        self._kept.clear()
-
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
     """How many tokens both begin with."""

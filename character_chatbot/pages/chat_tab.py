@@ -36,11 +36,12 @@ DOWNLOAD = """watch('value', () => {
 });"""
 
 
-def lay_out_chat(page: gr.Blocks, talk: Talk, *, one_owner: bool) -> gr.BrowserState:
+def lay_out_chat(page: gr.Blocks, tab: gr.Tab, talk: Talk, *, one_owner: bool) -> gr.BrowserState:
     """Fill the tab, and connect it; what the browser keeps of the visit.
 
     Args:
         page: whose loading begins the visit.
+        tab: that the visitor comes back to.
         talk: what happens.
         one_owner: all who can reach the page own the same conversations.
     """
@@ -53,7 +54,10 @@ def lay_out_chat(page: gr.Blocks, talk: Talk, *, one_owner: bool) -> gr.BrowserS
         with gr.Column(scale=3, min_width=280, elem_id="stage"):
             parts |= _lay_out_stage()
     parts["download"] = gr.HTML("", html_template="", js_on_load=DOWNLOAD)
-    _connect(page, parts, talk, one_owner=one_owner)
+    wiring = Wiring(parts, one_owner=one_owner)
+    wiring.bind(page.load, talk.open)
+    wiring.bind(tab.select, talk.meet)
+    _connect(parts, talk, wiring)
     visit: gr.BrowserState = parts["visit"]
     return visit
 
@@ -124,9 +128,7 @@ def _script() -> str:
     return SCRIPT.read_text(encoding="utf-8")
 
 
-def _connect(page: gr.Blocks, parts: Parts, talk: Talk, *, one_owner: bool) -> None:
-    wiring = Wiring(parts, one_owner=one_owner)
-    wiring.bind(page.load, talk.open)
+def _connect(parts: Parts, talk: Talk, wiring: Wiring) -> None:
     for event in (parts["send"].click, parts["box"].submit):
         wiring.bind(event, talk.send, "box", trigger_mode="once", **REPLIES)
     for name, act in (("retry", talk.retry), ("continue", talk.go_on), ("talk", talk.let_talk)):

@@ -8,7 +8,7 @@ is known: a name at the start of a line, a "<" or "[". A reply comes out the sam
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 # How the common chat templates spell their tokens: ChatML, Llama 2, 3 and 4, Gemma, Mistral, Phi.
 TEMPLATE_TOKEN = re.compile(
@@ -109,23 +109,6 @@ class RoleGuard:
         self._held = text[at:]
         self._shown = self._shown or bool(text[:at].strip())
         return text[:at]
-
-
-def guard(pieces: Iterable[str], own: Iterable[str], others: Iterable[str]) -> Iterator[str]:
-    """The pieces of a reply as they may be shown; ends, and closes ``pieces``, where the character leaves its part."""
-    watch = RoleGuard(own, others)
-    try:
-        for piece in pieces:
-            shown = watch.feed(piece)
-            if shown:
-                yield shown
-            if watch.stopped:
-                return
-        rest = watch.finish()
-        if rest:
-            yield rest
-    finally:
-        close_pieces(pieces)
 
 
 def close_pieces(pieces: object) -> None:
