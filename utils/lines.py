@@ -15,7 +15,7 @@ UNKNOWN = "Unknown"
 
 # season, episode, scene: whole numbers; scene is <NA> where the file does not mark scenes.
 # position: 0, 1, 2 … within its file. start_seconds, end_seconds: from the episode's start, NaN without times.
-# source: path of the file relative to the series folder.
+# source: path of the file relative to the series folder. location: as the file marks it, "" where it does not.
 LINE_DTYPES = {
     "season": "int64",
     "episode": "int64",
@@ -26,6 +26,7 @@ LINE_DTYPES = {
     "start_seconds": "float64",
     "end_seconds": "float64",
     "source": "str",
+    "location": "str",
 }
 LINE_COLUMNS = tuple(LINE_DTYPES)
 
@@ -97,5 +98,6 @@ class LoadReport:
 
 
 def build_frame(rows: Sequence[tuple[object, ...]]) -> pd.DataFrame:
-    """A lines frame from tuples in the order of ``LINE_COLUMNS``."""
-    return pd.DataFrame.from_records(list(rows), columns=list(LINE_COLUMNS)).astype(LINE_DTYPES)
+    """A lines frame from tuples in the order of ``LINE_COLUMNS``; a tuple may leave the location out."""
+    full = [row if len(row) == len(LINE_COLUMNS) else (*row, "") for row in rows]
+    return pd.DataFrame.from_records(full, columns=list(LINE_COLUMNS)).astype(LINE_DTYPES)

@@ -18,6 +18,7 @@ HEADINGS = {
     "season": ("season",),
     "episode": ("episode",),
     "scene": ("scene",),
+    "location": ("location", "place", "setting"),
 }
 DELIMITERS = {",": ", ", ";": "; ", "\t": " "}  # and what joins the parts of a line that it has split
 MAX_TURN_LINES = 200  # physical lines of one quoted turn; the longest speech of a play in verse has 120

@@ -26,7 +26,8 @@ from utils.transcripts import read_transcript
 TRANSCRIPT, SUBTITLES = ".csv", ".srt"
 TRY_SAMPLE = ("Try the sample", "python training_pipeline.py data --data data/sample_series")
 SERIES_MARKS = ("characters.jsonl", "series.json", "transcripts")
-DESCRIPTIONS = ("series.json", "characters.jsonl", "locations.jsonl", "themes.json")
+LOCATION_LABELS = "locations_labels.csv"  # where scenes take place, as people say: no lines
+DESCRIPTIONS = ("series.json", "characters.jsonl", "locations.jsonl", "themes.json", LOCATION_LABELS)
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ def load_lines(folder: Path | Series) -> tuple[pd.DataFrame, LoadReport]:
             turn.start_seconds,
             turn.end_seconds,
             file.source,
+            turn.location,
         )
         for file, reading in readings
         for at, turn in enumerate(reading.turns)
@@ -183,7 +185,7 @@ def _find(folder: Path, root: Path, skipped: list[Note], seen: set[Path]) -> Ite
         skipped.append(Note(source_of(folder, root), 0, DROPPED, (error.strerror or str(error)).lower()))
         return
     for entry in entries:
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") or entry.name == LOCATION_LABELS:
             continue
         if entry.suffix.lower() in {TRANSCRIPT, SUBTITLES}:
             yield entry

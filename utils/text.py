@@ -59,7 +59,7 @@ class UnreadableFile(Exception):
 
 
 class Turn(NamedTuple):
-    """One turn of speech. Season, episode and scene are None where the rows of the file do not say."""
+    """One turn of speech. Season, episode and scene are None and location is "" where the rows do not say."""
 
     season: int | None
     episode: int | None
@@ -68,6 +68,7 @@ class Turn(NamedTuple):
     line: str
     start_seconds: float = float("nan")
     end_seconds: float = float("nan")
+    location: str = ""
 
 
 @dataclass

@@ -3,6 +3,7 @@
     name,line
     Mike,"Well, hello."
 
+Season, episode, scene and location of a row are read where there are such columns.
 Every row ends up as a turn or as a dropped row with a note; nothing raises but a file that is no transcript.
 """
 
@@ -81,14 +82,29 @@ def read_transcript(file: Path, source: str) -> Reading:
         spoken = (name, line)
         if spoken == before:
             notes.append((FLAGGED, "same as the row before"))
-        reading.keep(Turn(*_place(record, heading, notes), None, name, line))
+        location, _ = clean_text(_field(record, heading, "location"))
+        reading.keep(Turn(*_place(record, heading, notes), None, name, line, location=location))
         scenes.labels.append(clean_text(_field(record, heading, "scene"))[0])
         for kind, note in notes:
             reading.note(record.at + 1, kind, note, text.lines[record.at])
     if "scene" in heading.columns and reading.turns:
         numbers = scenes.numbers(reading.turns)
         reading.turns = [turn._replace(scene=scene) for turn, scene in zip(reading.turns, numbers, strict=True)]
+        _share_locations(reading)
     return reading
+
+
+def _share_locations(reading: Reading) -> None:
+    """Rows of a scene that leave the location out have that of the others; a scene with two of them is flagged."""
+    marked: dict[tuple[int | None, ...], dict[str, str]] = {}  # of each scene, by lower case
+    for turn in reading.turns:
+        if turn.location and turn.scene is not None:
+            marked.setdefault(turn[:3], {}).setdefault(turn.location.casefold(), turn.location)
+    for scene, found in marked.items():
+        if len(found) > 1:
+            reading.note(0, FLAGGED, "two locations in one scene", f"scene {scene[2]}: {', '.join(found.values())}")
+    sole = {scene: next(iter(found.values())) for scene, found in marked.items() if len(found) == 1}
+    reading.turns = [turn._replace(location=turn.location or sole.get(turn[:3], "")) for turn in reading.turns]
 
 
 def _field(record: Record, heading: Heading, role: str) -> str:
