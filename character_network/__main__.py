@@ -1,17 +1,22 @@
-"""The network of a series: a summary here, and a page, pictures and tables in a folder.
+"""The network of a series: a summary here, and a page, pictures and tables in a folder. Names that it suggests.
 
 python -m character_network --data data/sample_series --out runs/network
 python -m character_network --data data/sample_series --out runs/network --pair Kit Grell --json
+python -m character_network --series FOLDER --out runs/networks --engine ray        # every series folder in FOLDER
+python -m character_network --data data/sample_series --accept Mumbles --alias-of Grell      # or without: somebody new
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.command_line import DONE, Parser, add_common_arguments, build_settings, run_command
+from utils.errors import UsageError
+from utils.series_jobs import add_series_arguments, one_folder, run_series, several_folders
 
 if TYPE_CHECKING:
     from character_network.network import Network
@@ -19,14 +24,18 @@ if TYPE_CHECKING:
 
 def build_parser() -> Parser:
     parser = Parser(prog="python -m character_network", description="Who belongs with whom in a series.")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="series folder (default: the setting paths.data)")
+    add_series_arguments(parser)
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for the page, pictures and tables"
+        "--out", type=Path, metavar="DIR", help="folder for the page, pictures and tables (needed without --accept)"
     )
     parser.add_argument(
         "--pair", nargs=2, action="append", default=[], metavar="NAME", help="also the timeline of two people"
     )
     parser.add_argument("--people", type=int, metavar="N", help="people in the picture and, at first, on the page")
+    parser.add_argument(
+        "--accept", metavar="NAME", help="write a suggested name into characters.jsonl, and nothing else"
+    )
+    parser.add_argument("--alias-of", metavar="CHARACTER", help="with --accept: whose name it is (default: a new one)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     add_common_arguments(parser)
     return parser
@@ -34,8 +43,21 @@ def build_parser() -> Parser:
 
 def main(given: Sequence[str]) -> int:
     arguments = build_parser().parse_args(given)
-    flags = {"paths.data": arguments.data, "network.shown_people": arguments.people}
-    settings = build_settings(arguments, "network", flags)
+    flags = {"paths.data": one_folder(arguments), "network.shown_people": arguments.people}
+    settings, folders = build_settings(arguments, "network", flags), several_folders(arguments)
+    if folders and (arguments.accept or arguments.pair):
+        raise UsageError(f"{'--accept' if arguments.accept else '--pair'} is for one series.")
+    if arguments.accept:
+        return accept(settings.paths.data, arguments)
+    if arguments.out is None or arguments.alias_of:
+        raise UsageError(
+            "--alias-of goes with --accept." if arguments.alias_of else "a network needs a folder.",
+            remedies=[("Name it", "python -m character_network --out runs/network")],
+        )
+    if folders:
+        from character_network.series_job import make_network
+
+        return run_series(make_network, folders, arguments, settings)
     from character_network.network import CharacterNetworkGenerator
     from character_network.summary import build_summary, print_summary
     from utils.announcements import Announcements
@@ -51,6 +73,20 @@ def main(given: Sequence[str]) -> int:
     return DONE
 
 
+def accept(folder: Path, arguments: argparse.Namespace) -> int:
+    """Write one suggested name into ``characters.jsonl`` and tell what changed."""
+    from character_network.acceptance import accept_suggestion
+
+    owner = arguments.alias_of or ""
+    done = accept_suggestion(folder, arguments.accept, as_alias_of=owner, as_new=not owner)
+    if arguments.json:
+        print(json.dumps(done.to_dict(), ensure_ascii=False, indent=2))
+    else:
+        what = "is a character now" if done.is_new else f"is {done.character.name} now"
+        print(f"{done.name} {what}: {done.file}")
+    return DONE
+
+
 def write_all(network: Network, folder: Path, pairs: Sequence[Sequence[str]] = ()) -> list[Path]:
     """The page, the pictures, the tables, and a timeline for each pair, in a folder that is made.
 
@@ -59,13 +95,15 @@ def write_all(network: Network, folder: Path, pairs: Sequence[Sequence[str]] = (
     """
     from character_network.export import export_network
     from character_network.page import write_page
-    from character_network.picture import timeline_svg, write_pictures
+    from character_network.picture import write_pictures
+    from character_network.timelines import central_svg, timeline_svg
 
     timelines = [timeline_svg(network, first, second) for first, second in pairs]
     tables = export_network(network, folder)
     files = [write_page(network, folder / "network.html"), *write_pictures(network, folder), *tables]
-    for number, text in enumerate(timelines, start=1):
-        files.append(folder / f"pair_{number}.svg")
+    named = {f"pair_{number}.svg": text for number, text in enumerate(timelines, start=1)}
+    for name, text in {"central.svg": central_svg(network), **named}.items():
+        files.append(folder / name)
         files[-1].write_text(text, encoding="utf-8")
     return files
 

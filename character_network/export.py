@@ -1,6 +1,6 @@
 """The network as files that other programs open: CSV, GraphML, GEXF (Gephi), JSON in node-link form (networkx, D3).
 
-export_network(network, Path("runs/network"))      # {"nodes.csv": Path, …}
+export_network(network, Path("runs/network"))      # [Path("runs/network/nodes.csv"), …]
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ def _write(network: Network, folder: Path) -> Iterator[Path]:
         "ties.csv": network.ties,
         "central_by_episode.csv": network.central_by_episode,
         "central_by_season.csv": network.central_by_season,
+        "changes_by_season.csv": network.changes(),
+        "changes_by_episode.csv": network.changes("episode"),
     }
     for name, table in tables.items():
         table.to_csv(folder / name, index=False)

@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+from character_network.scene_words import ANSWERS, OPENINGS, PARTING, TOGETHER
 
 Numbers = NDArray[np.float64]
 
@@ -22,102 +25,23 @@ NEVER = 60.0  # lines until somebody speaks again who does not
 PARTING_WORDS = 15  # the last of a line, searched for words of parting
 WORD = re.compile(r"[a-z]+")
 APOSTROPHE = re.compile("['’]")
-# Chosen by hand from what ends and opens scenes in dialogue; modern words beside old ones.
-PARTING = frozenset(
-    [
-        "lets",
-        "away",
-        "go",
-        "going",
-        "come",
-        "along",
-        "farewell",
-        "adieu",
-        "goodbye",
-        "bye",
-        "goodnight",
-        "haste",
-        "hence",
-        "till",
-        "meet",
-        "depart",
-        "follow",
-        "after",
-        "lead",
-        "tonight",
-        "tomorrow",
-        "must",
-        "leave",
-        "off",
-        "out",
-        "rest",
-        "forward",
-        "together",
-        "hurry",
-    ]
-)
-TOGETHER = frozenset(["we", "us", "our", "lets"])
-ANSWERS = frozenset(
-    [
-        "ay",
-        "yes",
-        "yeah",
-        "no",
-        "nay",
-        "and",
-        "then",
-        "but",
-        "i",
-        "o",
-        "why",
-        "because",
-        "nor",
-        "not",
-        "tis",
-        "thats",
-        "well",
-        "indeed",
-        "okay",
-        "ok",
-        "sorry",
-        "oh",
-        "what",
-        "thank",
-        "thanks",
-        "for",
-        "to",
-        "as",
-        "whats",
-        "pray",
-        "faith",
-    ]
-)
-OPENINGS = frozenset(
-    [
-        "now",
-        "where",
-        "wheres",
-        "so",
-        "these",
-        "here",
-        "come",
-        "welcome",
-        "this",
-        "good",
-        "morning",
-        "hello",
-        "hi",
-        "hey",
-        "how",
-        "hows",
-    ]
-)
+VERSE_WORDS = (6, 11)  # in a line of verse of five feet, or a little more
+VOWELS_TO_END = re.compile(r"[aeiouy]+[^aeiouy]*$")
+SILENT_E = re.compile(r"[aeiouy]+[^aeiouy]+e$")
+ANY_WORD = re.compile(r"[A-Za-z'’]+")
+NEW_WINDOWS = (2, 4, 8)  # lines on either side, for who has never spoken before or never does again
+DIP_WINDOWS = (4, 10, 20)
+LONG_SPEECH = 40  # words
 
 
 def gap_features(speakers: Sequence[str | None], lines: Sequence[str]) -> Numbers:
     """Numbers of each gap, shape (len(lines) - 1, features). ``speakers``: None for nobody in particular."""
     words = [WORD.findall(APOSTROPHE.sub("", line.lower())) for line in lines]
-    parts = (_cast_change(speakers), _cohesion(words), _wording(words, lines), _calls(speakers, words))
+    speaks = presence(speakers)
+    parts = (
+        _cast_change(speaks), _cohesion(words), _wording(words, lines), _calls(speakers, speaks, words),
+        _arrivals(speaks), _speech(words, lines), _dips(speaks), _same_speaker(speakers),
+    )  # fmt: skip
     return np.column_stack([np.ones(len(lines) - 1), *parts])
 
 
@@ -133,13 +57,14 @@ def presence(speakers: Sequence[str | None]) -> Numbers:
 
 def _windows(values: Numbers, size: int) -> tuple[Numbers, Numbers]:
     """Sums over the ``size`` rows before and after each gap, shape (gaps, columns) each."""
-    sums = np.vstack([np.zeros(values.shape[1]), values.cumsum(0)])
-    gaps = np.arange(1, len(values))
-    return sums[gaps] - sums[np.maximum(gaps - size, 0)], sums[np.minimum(gaps + size, len(values))] - sums[gaps]
+    sums = np.zeros((len(values) + 1, values.shape[1]))
+    values.cumsum(0, out=sums[1:])
+    gaps, here = np.arange(1, len(values)), sums[1:-1]
+    start, end = np.maximum(gaps - size, 0), np.minimum(gaps + size, len(values))
+    return here - sums.take(start, axis=0), sums.take(end, axis=0) - here
 
 
-def _cast_change(speakers: Sequence[str | None]) -> Numbers:
-    speaks = presence(speakers)
+def _cast_change(speaks: Numbers) -> Numbers:
     found = []
     for size in CAST_WINDOWS:
         was, will_be = (side > 0 for side in _windows(speaks, size))
@@ -193,9 +118,9 @@ def _cohesion(words: Sequence[Sequence[str]]) -> Numbers:
 
 def _wording(words: Sequence[Sequence[str]], lines: Sequence[str]) -> Numbers:
     """Words of parting before, an answer or an opening after, marks at the ends, lengths, the edges of the episode."""
-    parting = np.array([sum(word in PARTING for word in line[-PARTING_WORDS:]) for line in words], float)
+    parting = np.array([len([word for word in line[-PARTING_WORDS:] if word in PARTING]) for line in words], float)
     near = np.convolve(parting, np.ones(3))[: len(words)]
-    ours = np.array([any(word in TOGETHER for word in line[-PARTING_WORDS:]) for line in words])
+    ours = np.array([not TOGETHER.isdisjoint(line[-PARTING_WORDS:]) for line in words])
     answer = np.array([bool(line) and line[0] in ANSWERS for line in words])
     opening = np.array([bool(line) and line[0] in OPENINGS for line in words])
     lengths = np.log1p([len(line) for line in words])
@@ -208,7 +133,7 @@ def _wording(words: Sequence[Sequence[str]], lines: Sequence[str]) -> Numbers:
     return np.column_stack(columns)
 
 
-def _calls(speakers: Sequence[str | None], words: Sequence[Sequence[str]]) -> Numbers:
+def _calls(speakers: Sequence[str | None], speaks: Numbers, words: Sequence[Sequence[str]]) -> Numbers:
     """Whether those before name who speaks after ("Here comes Dustin"), or those after name who spoke before."""
     people = list(dict.fromkeys(name for name in speakers if name is not None))
     owners: dict[str, list[int]] = {}
@@ -221,10 +146,70 @@ def _calls(speakers: Sequence[str | None], words: Sequence[Sequence[str]]) -> Nu
         for word in line:
             if word in owners and len(owners[word]) == 1:
                 named[row, owners[word][0]] = 1.0
-    speaks = presence(speakers)
     found = []
     for size in (2, 5):
         (before, after), (called, calling) = _windows(speaks, size), _windows(named, size)
         found.append(((after > 0) & (before == 0) & (called > 0)).any(1))
         found.append(((before > 0) & (calling > 0)).any(1))
     return np.column_stack(found)
+
+
+def _arrivals(speaks: Numbers) -> Numbers:
+    """Shares of those after the gap who have not spoken in the episode yet, of those before it who never do again, and
+    the product of both.
+    """
+    so_far = speaks.cumsum(0)
+    found = []
+    for size in NEW_WINDOWS:
+        before, after = _windows(speaks, size)
+        new = ((after > 0) & (so_far[:-1] == 0)).sum(1) / np.maximum((after > 0).sum(1), 1)
+        gone = ((before > 0) & (so_far[:-1] == so_far[-1])).sum(1) / np.maximum((before > 0).sum(1), 1)
+        found += [new, gone, new * gone]
+    return np.column_stack(found)
+
+
+def _speech(words: Sequence[Sequence[str]], lines: Sequence[str]) -> Numbers:
+    """A rhyme at the end, as old plays close their scenes with, and long speeches on either side."""
+    rhymes = np.array([ends_in_rhyme(line) for line in lines], float)
+    lengths = np.array([len(line) for line in words])
+    logs = np.log1p(lengths)
+    return np.column_stack(
+        [rhymes[:-1], lengths[1:] > LONG_SPEECH, lengths[:-1] > LONG_SPEECH, logs[1:] * logs[:-1] / 10]
+    )
+
+
+def ends_in_rhyme(line: str) -> bool:
+    """Whether the last word rhymes, by its letters, with one a verse earlier; a verse begins with a capital letter."""
+    shortest, longest = VERSE_WORDS
+    if line.count(" ") < longest:
+        return False
+    words = ANY_WORD.findall(line)
+    if len(words) <= longest:
+        return False
+    ending = _ending(words[-1])
+    return len(ending) > 1 and any(
+        words[at + 1][:1].isupper() and words[at].lower() != words[-1].lower() and _ending(words[at]) == ending
+        for at in range(len(words) - longest, len(words) - shortest + 1)
+    )
+
+
+def _ending(word: str) -> str:
+    """The letters from the last sounded vowel on."""
+    letters = "".join(WORD.findall(word.lower()))
+    found = SILENT_E.search(letters) or VOWELS_TO_END.search(letters)
+    return found[0] if found else ""
+
+
+def _dips(speaks: Numbers) -> Numbers:
+    """How many speak on both sides, against the mean of the gaps around: less than there is a dip."""
+    found = []
+    for size in DIP_WINDOWS:
+        before, after = _windows(speaks, size)
+        both = ((before > 0) & (after > 0)).sum(1).astype(float)
+        padded = np.pad(both, 3, mode="edge")
+        found.append(both - np.convolve(padded, np.ones(7) / 7, mode="valid"))
+    return np.column_stack(found)
+
+
+def _same_speaker(speakers: Sequence[str | None]) -> Numbers:
+    return np.array([first is not None and first == second for first, second in pairwise(speakers)], float)

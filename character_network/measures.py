@@ -8,7 +8,7 @@ seeded.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -122,3 +122,45 @@ def pair_timeline(ties: pd.DataFrame, first: str, second: str, episodes: list[tu
     table = mine.pivot_table(index=["season", "episode"], columns="kind", values="count", aggfunc="sum", fill_value=0)
     index = pd.MultiIndex.from_tuples(episodes, names=["season", "episode"])
     return table.reindex(index=index, columns=list(KINDS), fill_value=0).reset_index().rename_axis(columns=None)
+
+
+def relation_changes(
+    ties: pd.DataFrame, weights: Mapping[str, float], by: str = "season", episodes: Sequence[tuple[int, int]] = ()
+) -> pd.DataFrame:
+    """How relations change: what the weight of each pair is in a season or episode, and what it was in the one before.
+
+    Args:
+        by: ``season`` or ``episode``. The one before is the one before in the series; who did not meet there had 0.
+        episodes: all of the series, as (season, episode). The weight of a season is that of its mean episode, so that
+            a long season and a short one compare; without them the episodes that have ties are counted.
+
+    Returns:
+        ``season`` (and ``episode``), ``source, target, speaks, together, mentions, weight, before, change``: a row
+        wherever a pair has or had a weight, the greatest change of each time first.
+    """
+    times = ["season"] if by == "season" else ["season", "episode"]
+    places = [tuple(row) for row in ties[times].drop_duplicates().sort_values(times).to_numpy().tolist()]
+    parts, last = [], pd.Series(dtype=float)
+    for place in places:
+        here = (ties[times] == list(place)).all(axis=1)
+        now = weigh(ties[here], weights).set_index(["source", "target"])
+        if by == "season":
+            now["weight"] /= _count_episodes(place[0], ties[here], episodes)
+        both = now.reindex(now.index.union(last.index)) if len(last) else now
+        before = last.reindex(both.index).fillna(0.0)
+        both = both.fillna(0.0).assign(before=before, change=both["weight"].fillna(0.0) - before)
+        parts.append(both.reset_index().assign(**dict(zip(times, place, strict=True))))
+        last = now["weight"]
+    columns = [*times, "source", "target", *KINDS, "weight", "before", "change"]
+    if not parts:
+        return pd.DataFrame(columns=columns)
+    found = pd.concat(parts, ignore_index=True)[columns].astype(dict.fromkeys(KINDS, "int64"))
+    size = found["change"].abs()
+    order = found.assign(size=size).sort_values(
+        [*times, "size", "source", "target"], ascending=[*[True] * len(times), False, True, True]
+    )
+    return order.drop(columns="size").reset_index(drop=True)
+
+
+def _count_episodes(season: int, ties: pd.DataFrame, episodes: Sequence[tuple[int, int]]) -> int:
+    return sum(number == season for number, _ in episodes) or ties["episode"].nunique()

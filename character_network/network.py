@@ -104,6 +104,10 @@ class Network:
         """The edges of one kind with their directions."""
         return measures.build_directed_graph(self.ties, kind)
 
+    def changes(self, by: str = "season") -> pd.DataFrame:
+        """How relations change from one season (or ``episode``) to the next: see ``measures.relation_changes``."""
+        return measures.relation_changes(self.ties, self.weights, by, self.episodes)
+
     def timeline(self, first: str, second: str) -> pd.DataFrame:
         """How the relation of two people changes: the three counts for every episode."""
         return measures.pair_timeline(self.ties, first, second, self.episodes)
@@ -149,4 +153,13 @@ class CharacterNetworkGenerator:
         )
 
 
-__all__ = ["KINDS", "CharacterNetworkGenerator", "Network"]
+def build_network_of(folder: Path, settings: NetworkSettings | None = None) -> Network:
+    """The network of one series folder: all that a job for one of many series needs. Same input, same network.
+
+    Raises:
+        DataError: see ``CharacterNetworkGenerator.generate_for``.
+    """
+    return CharacterNetworkGenerator(settings).generate_for(Path(folder))
+
+
+__all__ = ["KINDS", "CharacterNetworkGenerator", "Network", "build_network_of"]

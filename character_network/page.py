@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from character_network.layout import build_layout
-from character_network.palette import DARK, LIGHT
 from character_network.ties import KINDS
+from utils.palette import DARK, LIGHT
 
 if TYPE_CHECKING:
     from character_network.network import Network
@@ -42,6 +42,11 @@ def write_page(network: Network, file: Path) -> Path:
 
 def build_page(network: Network) -> str:
     """The page as HTML, with everything it needs inside."""
+    return render_page(network.title, build_page_data(network))
+
+
+def render_page(title: str, data: object) -> str:
+    """The page around any data: see ``build_page_data``."""
     from jinja2 import Environment
     from markupsafe import Markup
 
@@ -51,7 +56,7 @@ def build_page(network: Network) -> str:
     }
     template = Environment(autoescape=True).from_string((HERE / "page.html").read_text(encoding="utf-8"))
     vis = {name: Markup(text) for name, text in _vis_files().items()}  # noqa: S704 (of the pinned package)
-    return template.render(title=network.title, data=page_data(network), **parts, **vis)
+    return template.render(title=title, data=data, **parts, **vis)
 
 
 @cache
@@ -63,8 +68,8 @@ def _vis_files() -> dict[str, str]:
     return {"vis_script": script, "vis_style": (folder / "vis-network.css").read_text(encoding="utf-8")}
 
 
-def page_data(network: Network) -> dict[str, object]:
-    """What page.js draws; see there."""
+def build_page_data(network: Network) -> dict[str, object]:
+    """What page.js draws (see there), ready for JSON."""
     from pyvis.network import Network as VisNetwork
 
     index = {name: at for at, name in enumerate(network.people["person"])}

@@ -9,21 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape
 
 from character_network.layout import Point, build_layout
 from character_network.page import radii
-from character_network.palette import LIGHT, colour
-from character_network.ties import KINDS
+from character_network.svg import GROUND, INK, LINE, SOFT, svg, text
+from utils.palette import colour
 
 if TYPE_CHECKING:
     from character_network.network import Network
 
 WIDTH, HEIGHT, MARGIN, LEGEND = 1400, 1000, 70, 60  # pixels
-INK, SOFT, LINE, GROUND = "#1c2127", "#5b6570", "#8d97a1", "#ffffff"
-FONT = "system-ui, 'Segoe UI', Roboto, sans-serif"
-KIND_COLOURS = dict(zip(KINDS, ("#0072b2", "#e69f00", "#009e73"), strict=True))
-KIND_TITLES = dict(zip(KINDS, ("speaks to", "together in scenes", "mentions"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -86,7 +81,7 @@ def _fit(places: dict[str, Point]) -> dict[str, Point]:
 
 def network_svg(drawing: Drawing) -> str:
     """The picture as SVG, with names that can be searched and copied."""
-    parts = [_text(WIDTH / 2, 36, drawing.title, 22, anchor="middle", weight=600)]
+    parts = [text(WIDTH / 2, 36, drawing.title, 22, anchor="middle", weight=600)]
     parts += [
         f'<line x1="{line.start[0]:.1f}" y1="{line.start[1]:.1f}" x2="{line.end[0]:.1f}" y2="{line.end[1]:.1f}"'
         f' stroke="{LINE}" stroke-width="{line.width:.1f}" stroke-opacity="{line.opacity:.2f}"/>'
@@ -97,7 +92,7 @@ def network_svg(drawing: Drawing) -> str:
         for each in drawing.circles
     ]
     parts += [
-        _text(
+        text(
             each.x,
             each.y + each.radius + font_size(each),
             short(each.name),
@@ -107,8 +102,8 @@ def network_svg(drawing: Drawing) -> str:
         )
         for each in drawing.circles
     ]
-    parts.append(_text(WIDTH / 2, HEIGHT - 18, CAPTION, 14, fill=SOFT, anchor="middle"))
-    return _svg(WIDTH, HEIGHT, parts)
+    parts.append(text(WIDTH / 2, HEIGHT - 18, CAPTION, 14, fill=SOFT, anchor="middle"))
+    return svg(WIDTH, HEIGHT, parts)
 
 
 CAPTION = "Circle: strength. Line: weight. Colour: community."
@@ -122,68 +117,6 @@ def short(name: str) -> str:
 def font_size(circle: Circle) -> float:
     """Points of a name below its circle."""
     return max(13.0, circle.radius * 0.55)
-
-
-def _name(circle: Circle) -> str:
-    size = font_size(circle)
-    return _text(circle.x, circle.y + circle.radius + size, short(circle.name), size, anchor="middle", halo=True)
-
-
-def timeline_svg(network: Network, first: str, second: str) -> str:
-    """How often two people speak to each other, meet and name each other, episode by episode.
-
-    Raises:
-        UnknownCharacter: one of them is not in the network.
-    """
-    table = network.timeline(network.find_person(first), network.find_person(second))
-    width, low, left = max(480, 70 * len(table) + 80), 250, 60
-    most = max(1, int(table[list(KINDS)].to_numpy().max()))
-    parts = [_text(left, 28, f"{network.find_person(first)} and {network.find_person(second)}", 18, weight=600)]
-    for at, kind in enumerate(KINDS):
-        x = left + 150 * at
-        parts.append(f'<rect x="{x}" y="40" width="12" height="12" fill="{KIND_COLOURS[kind]}"/>')
-        parts.append(_text(x + 18, 51, KIND_TITLES[kind], 13, fill=SOFT))
-    parts.append(f'<line x1="{left}" y1="{low}" x2="{width - 20}" y2="{low}" stroke="{LINE}"/>')
-    parts += [
-        _text(left - 8, 80, str(most), 12, fill=SOFT, anchor="end"),
-        _text(left - 8, low, "0", 12, fill=SOFT, anchor="end"),
-    ]
-    for at, row in enumerate(table.to_dict("records")):
-        x = left + 10 + 70 * at
-        for number, kind in enumerate(KINDS):
-            tall = (low - 72) * row[kind] / most
-            parts.append(
-                f'<rect x="{x + 16 * number}" y="{low - tall:.1f}" width="15" height="{tall:.1f}"'
-                f' fill="{KIND_COLOURS[kind]}"><title>{KIND_TITLES[kind]}: {row[kind]}</title></rect>'
-            )
-        parts.append(
-            _text(x + 24, low + 20, f"S{row['season']:02}E{row['episode']:02}", 12, fill=SOFT, anchor="middle")
-        )
-    return _svg(width, low + 36, parts)
-
-
-def _text(
-    x: float,
-    y: float,
-    text: str,
-    size: float,
-    *,
-    fill: str = INK,
-    anchor: str = "start",
-    weight: int = 400,
-    halo: bool = False,
-) -> str:
-    outline = f' stroke="{GROUND}" stroke-width="3" paint-order="stroke"' if halo else ""
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size:.1f}" font-weight="{weight}" fill="{fill}"'
-        f' text-anchor="{anchor}"{outline}>{escape(text)}</text>'
-    )
-
-
-def _svg(width: int, height: int, parts: list[str]) -> str:
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-    ground = f'<rect width="{width}" height="{height}" fill="{GROUND}"/>'
-    return "\n".join([f'{head} font-family="{FONT}">', ground, *parts, "</svg>\n"])
 
 
 def write_png(drawing: Drawing, file: Path, scale: int = 2) -> None:
@@ -224,4 +157,4 @@ def write_pictures(network: Network, folder: Path) -> list[Path]:
     return [folder / "network.svg", folder / "network.png"]
 
 
-__all__ = ["LIGHT", "Drawing", "draw", "network_svg", "timeline_svg", "write_pictures", "write_png"]
+__all__ = ["Drawing", "draw", "network_svg", "write_pictures", "write_png"]

@@ -46,8 +46,13 @@ class NamedEntityRecognizer:
         return build_forms(self.cast, self._place_names)
 
     @cached_property
+    def common(self) -> frozenset[str]:
+        """Words that the series' lines write in lower case; none where no lines were given."""
+        return common_words(self._lines)
+
+    @cached_property
     def _finder(self) -> MentionFinder:
-        return MentionFinder(self.forms, common_words(self._lines))
+        return MentionFinder(self.forms, self.common)
 
     def person(self, speaker: str) -> str:
         """The person who speaks under this name; "Unknown" for nobody, for several at once and for a place."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -136,7 +136,7 @@ def suggest_names(
     """
     found = {fold(each.name): each for each in _from_speakers(lines, recognizer, minimum)}
     texts = lines["line"].tolist()
-    for name, evidence, examples in _named(texts, announcements):
+    for name, evidence, examples in _named(texts, recognizer, announcements):
         key = fold(name)
         if len(examples) >= minimum and key not in found and _is_new(name, recognizer):
             shown = tuple(dict.fromkeys(examples))[:EXAMPLES]
@@ -154,16 +154,18 @@ def _from_speakers(lines: pd.DataFrame, recognizer: NamedEntityRecognizer, minim
             yield Suggestion(str(name), int(count), SPEAKER, examples, _nearest(str(name), recognizer, described))
 
 
-def _named(texts: list[str], announcements: Announcements | None) -> Iterator[tuple[str, str, list[str]]]:
-    yield from ((name, IN_LINES, examples) for name, examples in _by_capitals(texts).items())
+def _named(
+    texts: list[str], recognizer: NamedEntityRecognizer, announcements: Announcements | None
+) -> Iterator[tuple[str, str, list[str]]]:
+    ordinary = recognizer.common or common_words(texts)
+    yield from ((name, IN_LINES, examples) for name, examples in _by_capitals(texts, ordinary).items())
     model = _load_model(announcements)
     if model is not None:
         yield from ((name, BY_MODEL, examples) for name, examples in _by_model(model, texts).items())
 
 
-def _by_capitals(texts: list[str]) -> dict[str, list[str]]:
+def _by_capitals(texts: list[str], ordinary: Collection[str]) -> dict[str, list[str]]:
     """Lines by the name that stands in them with a capital letter inside a sentence."""
-    ordinary = common_words(texts)
     found: dict[str, list[str]] = defaultdict(list)
     for text in texts:
         if text.isupper():

@@ -62,7 +62,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     for names in summary["communities"]:
         print(f"  {', '.join(names[:8])}" + (f" and {len(names) - 8} more" if len(names) > 8 else ""))
     if summary["suggestions"]:
-        print("\nnames that nobody owns (add them to characters.jsonl, as a name or an alias)")
+        print("\nnames that nobody owns (accept one:  --accept NAME  or  --accept NAME --alias-of CHARACTER)")
         for each in summary["suggestions"]:
             like = f", like {each['alias_of']}" if each["alias_of"] else ""
             print(f"  {each['name']} ({each['count']} x, {each['evidence']}{like})")

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import networkx as nx
 import pandas as pd
@@ -15,13 +16,16 @@ import pytest
 
 from character_network import NamedEntityRecognizer
 from character_network.__main__ import main, write_all
-from character_network.network import CharacterNetworkGenerator, Network
-from character_network.page import build_page
+from character_network.acceptance import accept_suggestion, undo_acceptance
+from character_network.network import CharacterNetworkGenerator, Network, build_network_of
+from character_network.page import build_page, build_page_data
 from character_network.places import load_place_names
 from character_network.ties import KINDS
+from character_network.timelines import central_shares
 from config import NetworkSettings
+from utils.announcements import Announcements
 from utils.characters import Cast, Character, load_cast
-from utils.errors import DataError, UnknownCharacter
+from utils.errors import DataError, UnknownCharacter, UsageError
 from utils.lines import build_frame
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -163,7 +167,7 @@ def test_files_open_again_as_the_same_graph(sample: Network, tmp_path: Path) -> 
     with files["edges.csv"].open() as rows:
         assert len(list(csv.DictReader(rows))) == graph.number_of_edges()
     assert files["network.png"].read_bytes().startswith(b"\x89PNG")
-    for name in ("network.svg", "pair_1.svg"):
+    for name in ("network.svg", "pair_1.svg", "central.svg"):
         assert "Kit" in files[name].read_text() and files[name].read_text().startswith("<svg")
 
 
@@ -183,12 +187,141 @@ def test_text_of_a_series_is_no_markup_of_the_page() -> None:
     assert "<script>" not in Path("out/network.svg").read_text()
 
 
+@pytest.mark.slow
 def test_a_thousand_people_are_laid_out_and_drawn() -> None:
     turns = [(1, at // 6, f"P{at * 7919 % 1000:03} Z", "Hello.") for at in range(3000)]
     lines = frame(*turns)
     network = CharacterNetworkGenerator().generate(lines, NamedEntityRecognizer(speakers_of(lines)))
     page = build_page(network)
     assert len(network.graph) == 1000 and '"physics": {"enabled": false}' in page
+
+
+def test_what_the_page_draws_is_plain_json(sample: Network) -> None:
+    data = json.loads(json.dumps(build_page_data(sample)))
+    assert {person["label"] for person in data["people"]} == set(sample.graph)
+    assert sum(tie[4] for tie in data["ties"]) == sample.ties["count"].sum()
+
+
+def test_relations_change_from_season_to_season(sample: Network) -> None:
+    changes = sample.changes()
+    assert set(changes["season"]) == {1, 2}
+    pair = changes[(changes["source"] == "Grell") & (changes["target"] == "Kit")].set_index("season")
+    assert pair.loc[1, "before"] == 0 and pair.loc[2, "before"] == pair.loc[1, "weight"]
+    assert pair.loc[2, "change"] == pair.loc[2, "weight"] - pair.loc[1, "weight"]
+    counts = sample.changes("episode").groupby(["season", "source", "target"])["weight"].sum()
+    assert pair.loc[1, "weight"] == pytest.approx(counts[1, "Grell", "Kit"] / 8)  # eight episodes, and two
+    assert pair.loc[2, "weight"] == pytest.approx(counts[2, "Grell", "Kit"] / 2)
+    lost = changes[(changes["season"] == 2) & (changes["weight"] == 0)]
+    assert len(lost) and (lost["change"] < 0).all()
+    by_episode = sample.changes("episode").groupby(["season", "episode"])["weight"].sum()
+    assert len(by_episode) == 10 and by_episode.sum() == sample.pairs["weight"].sum()
+
+
+def test_who_is_central_when_is_told_as_shares(sample: Network) -> None:
+    shares = central_shares(sample, people=3)
+    assert shares.index[0] == "Kit" and list(shares.columns) == sample.episodes
+    everybody = central_shares(sample, people=1000)
+    assert everybody.sum().to_numpy() == pytest.approx([1.0] * 10)
+
+
+def test_one_folder_is_one_job(sample: Network) -> None:
+    pd.testing.assert_frame_equal(build_network_of(SAMPLE, NetworkSettings()).pairs, sample.pairs)
+
+
+CAST_ROWS = (
+    '{"name": "Ada", "mood": ["odd"], "aliases": [], "persona": "You are Ada."}\r\n{"persona": "x",  "name": "Bo"}\r\n'
+)
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    (tmp_path / "s1e1.csv").write_text("name,line\nAda,I met Cy at Main Hall.\nDee,Hello.\n")
+    (tmp_path / "characters.jsonl").write_bytes(CAST_ROWS.encode())
+    (tmp_path / "locations.jsonl").write_text('{"name": "Main Hall"}')
+    return tmp_path
+
+
+def test_a_suggestion_is_accepted_and_taken_back(series: Path) -> None:
+    file = series / "characters.jsonl"
+    alias = accept_suggestion(series, "Addie", as_alias_of="ada")
+    rows = file.read_bytes().decode().split("\r\n")
+    assert json.loads(rows[0]) == {"name": "Ada", "mood": ["odd"], "aliases": ["Addie"], "persona": "You are Ada."}
+    assert list(json.loads(rows[0])) == ["name", "mood", "aliases", "persona"]
+    assert rows[1] == CAST_ROWS.split("\r\n")[1] and not alias.is_new
+    new = accept_suggestion(series, "Cy", as_new=True)
+    speaker = accept_suggestion(series, "Deirdre", as_alias_of="Dee")
+    assert load_cast(file).names == ("Ada", "Bo", "Cy", "Dee") and load_cast(file).resolve("Deirdre") == "Dee"
+    assert new.to_dict()["character"] == {"name": "Cy", "aliases": []}
+    with pytest.raises(DataError, match="has changed since"):
+        undo_acceptance(new)
+    for done in (speaker, new, alias):
+        undo_acceptance(done)
+    assert file.read_bytes() == CAST_ROWS.encode()
+
+
+def test_a_file_made_for_a_name_is_removed_again(series: Path) -> None:
+    file = series / "characters.jsonl"
+    file.unlink()
+    done = accept_suggestion(series, "Cy", as_new=True)
+    assert load_cast(file).names == ("Cy",)
+    undo_acceptance(done)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "choice", "error"),
+    [
+        ("Main Hall", {"as_new": True}, UsageError),
+        ("Everyone", {"as_alias_of": "Ada"}, UsageError),
+        ("Cy", {}, UsageError),
+        ("Cy", {"as_new": True, "as_alias_of": "Ada"}, UsageError),
+        ("Ada", {"as_new": True}, DataError),
+        ("Bo", {"as_alias_of": "Ada"}, DataError),
+        ("Cy", {"as_alias_of": "Nobody Here"}, UnknownCharacter),
+    ],
+)
+def test_what_cannot_be_accepted_changes_nothing(
+    series: Path, name: str, choice: dict[str, object], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        accept_suggestion(series, name, **choice)  # type: ignore[arg-type]
+    assert (series / "characters.jsonl").read_bytes() == CAST_ROWS.encode()
+
+
+def test_the_command_accepts_a_name(series: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--data", str(series), "--accept", "Addie", "--alias-of", "Ada", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["character"] == {"name": "Ada", "aliases": ["Addie"]}
+    assert main(["--data", str(series), "--accept", "Cy"]) == 0
+    assert "Cy is a character now" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="needs a folder"):
+        main(["--data", str(series)])
+
+
+def test_a_model_of_spacy_is_asked_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    entity = SimpleNamespace(text="Bowie's", label_="PERSON")
+    place = SimpleNamespace(text="Lenora", label_="GPE")
+    asked: list[str] = []
+
+    class Model:
+        def pipe(self, texts: list[str], batch_size: int) -> list[object]:
+            asked.extend(texts)
+            return [SimpleNamespace(ents=[entity, place] if "Bowie" in text else []) for text in texts]
+
+    def load(name: str) -> Model:
+        asked.append(name)
+        return Model()
+
+    monkeypatch.setitem(sys.modules, "spacy", SimpleNamespace(load=load))
+    installed = {"spacy", "en_core_web_sm"}
+    monkeypatch.setattr("character_network.suggestions.find_spec", lambda name: name in installed or None)
+    lines = frame(*[(1, 1, "Ada", "Bowie's here.")] * 3)
+    announcements = Announcements(quiet=True)
+    found = NamedEntityRecognizer(Cast([Character("Ada", ("Addie",))])).suggest_names(lines, 3, announcements)
+    assert [(each.name, each.evidence, each.count) for each in found] == [("Bowie", "a name to spaCy", 3)]
+    assert asked[0] == "en_core_web_sm" and not list(announcements)
+    installed.add("en_core_web_trf")
+    NamedEntityRecognizer(Cast()).suggest_names(lines)
+    assert "en_core_web_trf" in asked  # the better one where both are installed
 
 
 def test_the_command_prints_a_summary(capsys: pytest.CaptureFixture[str]) -> None:

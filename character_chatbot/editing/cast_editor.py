@@ -20,9 +20,9 @@ from character_chatbot.cards.card import Card, edit_card
 from character_chatbot.cards.card_file import format_json, format_png, parse_card
 from character_chatbot.cards.casting import from_character
 from character_chatbot.cards.shelf import FOLDER, CardShelf, make_slug
-from character_chatbot.editing.character_file import FILE, CharacterFile, Row
 from character_chatbot.web import is_loopback
 from config import Settings
+from utils.character_file import FILE, CharacterFile, Row
 from utils.characters import Cast, Character
 from utils.errors import CardError, DataError, UsageError, nearest
 from utils.series import open_series

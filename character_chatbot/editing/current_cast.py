@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from character_chatbot.cards.card import Card
 from character_chatbot.cards.casting import with_cards
 from character_chatbot.cards.shelf import FOLDER, CardShelf
-from character_chatbot.editing.character_file import FILE
+from utils.character_file import FILE
 from utils.characters import Cast, Character, load_cast
 
 if TYPE_CHECKING:
