@@ -1,13 +1,14 @@
 """How fast themes are scored: the batching core against transformers' zero-shot pipeline, in one run.
 
-    python benchmarks/themes.py [--data DIR] [--lines N] [--rounds N] [--model PATH]
+    python benchmarks/themes.py [--data DIR] [--lines N] [--rounds N] [--model PATH] [--quick]
 
 Without --model a model of the shape of valhalla/distilbart-mnli-12-3 is made, with random weights: they cost the same
 and mean nothing. Sides take turns, round by round; printed are lines a second (median of the rounds), the ratio to the
 pipeline at its default in time and in CPU time, the largest difference of a score from the pipeline's, and the rank
 correlation with float32. Where gliclass is installed, a single-pass label model of the shape of gliclass-small stands
 beside them, with random weights and so with scores of its own. The load of the machine is printed, too: on a busy one
-the ratio in CPU time means most.
+the ratio in CPU time means most. At the end the same lines are scored again with one more theme, through the cache.
+--quick: a small model and few lines, to see that it runs; its ratios mean nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import random
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -31,8 +33,8 @@ import numpy as np  # noqa: E402
 
 from config import Settings, ThemeSettings  # noqa: E402
 from theme_classifier.classifier import to_scores  # noqa: E402
-from theme_classifier.entailment import EntailmentModel  # noqa: E402
-from theme_classifier.models import find_model, load_model  # noqa: E402
+from theme_classifier.entailment import EntailmentModel, EntailmentScorer  # noqa: E402
+from theme_classifier.models import ModelPlace, find_model, load_model  # noqa: E402
 from theme_classifier.precision import convert, rank_correlation  # noqa: E402
 from theme_classifier.single_pass import TEXTS_AT_ONCE, is_installed  # noqa: E402
 from utils.hub import HubState  # noqa: E402
@@ -48,6 +50,8 @@ DISTILBART = {
     "decoder_ffn_dim": 4096, "encoder_attention_heads": 16, "decoder_attention_heads": 16,
     "max_position_embeddings": 1024,
 }  # fmt: skip
+SMALL = {"d_model": 128, "encoder_ffn_dim": 256, "decoder_ffn_dim": 256, "encoder_layers": 2, "decoder_layers": 1}
+QUICK_LINES = 12
 # config.json of microsoft/deberta-v3-small, on which knowledgator/gliclass-small-v1.0 stands.
 DEBERTA = {
     "model_type": "deberta-v2", "hidden_size": 768, "num_hidden_layers": 6, "num_attention_heads": 12,
@@ -62,9 +66,15 @@ Scores = np.ndarray[Any, Any]
 
 
 def main() -> int:
-    arguments = build_parser().parse_args()
+    measure(build_parser().parse_args())
+    return 0
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    if arguments.quick:
+        arguments.lines, arguments.rounds = QUICK_LINES, 1
     lines = draw_lines(arguments.data, arguments.lines)
-    tokenizer, model = load(arguments.model, lines)
+    tokenizer, model = load(arguments.model, lines, arguments.quick)
     print(f"{len(lines)} lines, {sum(len(line.split()) for line in lines) / len(lines):.1f} words each; "
           f"{len(THEMES)} themes; {sum(each.numel() for each in model.parameters()) / 1e6:.0f} million parameters; "
           f"load {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores", flush=True)  # fmt: skip
@@ -81,7 +91,7 @@ def main() -> int:
             seconds[name].append((taken[0] / len(part), taken[1] / len(part)))
             print(f"  round {turn + 1}: {name} {len(part) / taken[0]:.2f} lines/s", flush=True)
     report(seconds, scores)
-    return 0
+    measure_one_more(tokenizer, model, lines)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -91,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--pipeline-share", type=int, default=4, help="one in so many lines for the pipeline")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-tokens", type=int, default=Settings().themes.batch_tokens)
+    parser.add_argument("--quick", action="store_true", help="a small model and few lines")
     parser.add_argument("--model", default="", help="an NLI model in a folder, instead of random weights")
     return parser
 
@@ -102,7 +113,7 @@ def draw_lines(folder: Path, number: int) -> list[str]:
     return lines[:number]
 
 
-def load(folder: str, lines: Sequence[str]) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+def load(folder: str, lines: Sequence[str], quick: bool = False) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     if folder:
         place = find_model(folder, lambda: HubState(False, "a benchmark downloads nothing"))
         if isinstance(place, HubState):
@@ -113,7 +124,7 @@ def load(folder: str, lines: Sequence[str]) -> tuple[PreTrainedTokenizerBase, Pr
 
     torch.manual_seed(7)
     names = {at: name for name, at in LABELS.items()}
-    config = BartConfig(**DISTILBART, num_labels=3, label2id=LABELS, id2label=names)
+    config = BartConfig(**DISTILBART | (SMALL if quick else {}), num_labels=3, label2id=LABELS, id2label=names)
     return build_tokenizer(lines), BartForSequenceClassification(config).eval()
 
 
@@ -149,7 +160,6 @@ def build_sides(
 
     settings = replace(ThemeSettings(), batch_tokens=arguments.batch_tokens)
     zero_shot = pipeline("zero-shot-classification", model=model, tokenizer=tokenizer, device="cpu")
-    own = EntailmentModel(tokenizer, model, settings)
 
     def by_pipeline(texts: list[str], size: int) -> Scores:
         found = zero_shot(
@@ -160,7 +170,7 @@ def build_sides(
 
     def by_core(texts: list[str], used: PreTrainedModel) -> Scores:
         jobs = [(text, theme) for text in texts for theme in THEMES]
-        margins = own.score(jobs, used).reshape(len(texts), len(THEMES))
+        margins = EntailmentModel(tokenizer, model, settings).score(jobs, used).reshape(len(texts), len(THEMES))
         return to_scores(np.stack([margins, np.zeros_like(margins)], axis=-1), multi_label=True)
 
     sides: dict[str, tuple[int, Callable[[list[str]], Scores]]] = {
@@ -202,6 +212,24 @@ def build_single_pass(tokenizer: PreTrainedTokenizerBase) -> Callable[[list[str]
         )
 
     return score
+
+
+def measure_one_more(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, lines: Sequence[str]) -> None:
+    """A first run, a second one with one more theme, and a third with nothing new; the model stays loaded."""
+    settings = replace(ThemeSettings(), precision="int8")
+    place = ModelPlace("random", "", "random", False)
+    with tempfile.TemporaryDirectory() as folder:
+        scorer = EntailmentScorer(place, settings, Path(folder) / "themes.sqlite")
+        vars(scorer)["_loaded"] = EntailmentModel(tokenizer, model, settings)  # random weights have no place
+        scorer.logits(lines[:1], ["Weather"])  # converts it
+        seconds = []
+        for themes in (THEMES, [*THEMES, "Loss"], [*THEMES, "Loss"]):
+            started = time.perf_counter()
+            scorer.logits(lines, themes)
+            seconds.append(time.perf_counter() - started)
+    share = seconds[1] / seconds[0] * len(THEMES)
+    print(f"\nint8, {len(lines)} lines: {len(THEMES)} themes {seconds[0]:.2f} s; with one more {seconds[1]:.2f} s, "
+          f"which is {share:.2f} times the cost of one theme; again {seconds[2]:.3f} s")  # fmt: skip
 
 
 def report(seconds: dict[str, list[tuple[float, float]]], scores: dict[str, Scores]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -226,23 +227,83 @@ def test_a_model_that_is_none_is_a_sentence(tmp_path: Path) -> None:
     assert find_model("owner/name", no_hub) == no_hub()
 
 
-def test_a_cached_model_is_used_without_asking_the_hub(
-    bart: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import huggingface_hub
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of one repository in an empty cache of the hub."""
+    from huggingface_hub import constants
 
-    def cached(repository: str, name: str) -> str | None:
-        return str(bart / name) if repository == "owner/nli" and (bart / name).exists() else None
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub" / "models--owner--nli"
 
+
+def put_snapshot(model: Path | None, cache: Path, revision: str, commit: str) -> Path:
+    """What a download leaves behind."""
+    if model is None:
+        (cache / "snapshots" / commit).mkdir(parents=True)
+    (cache / "refs" / revision).parent.mkdir(parents=True, exist_ok=True)
+    (cache / "refs" / revision).write_text(commit)
+    if model:
+        shutil.copytree(model, cache / "snapshots" / commit)
+    return cache / "snapshots" / commit
+
+
+def test_a_cached_model_is_used_without_asking_the_hub(bart: Path, hub_cache: Path) -> None:
     def never() -> HubState:
         raise AssertionError("asked the hub")
 
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", cached)
+    snapshot = put_snapshot(bart, hub_cache, "main", "abc")
     place = find_model("owner/nli", never)
     assert not isinstance(place, HubState)
-    assert (place.location, place.only_cached, place.single_pass) == ("owner/nli", True, False)
-    assert place.identity == f"nli@{bart.name}"  # the folder of the commit
+    assert (place.name, place.location, place.identity) == ("owner/nli", str(snapshot), "nli@abc")
+    assert not place.single_pass
+    assert load_model(place)
     assert find_model("owner/other", no_hub) == no_hub()
+    (snapshot / "model.safetensors").unlink()  # the download was stopped
+    assert find_model("owner/nli", no_hub) == no_hub()
+    (snapshot / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-1.safetensors"}}')
+    assert find_model("owner/nli", no_hub) == no_hub()
+    (snapshot / "model-1.safetensors").touch()
+    assert not isinstance(find_model("owner/nli", no_hub), HubState)
+
+
+class Offer:
+    """A pull request of the hub."""
+
+    def __init__(self, author: str, number: int) -> None:
+        self.author, self.title = author, "Adding `safetensors` variant of this model"
+        self.git_reference = f"refs/pr/{number}"
+
+
+@pytest.mark.parametrize(
+    ("weights", "authors", "revision"),
+    [
+        ("model.safetensors", ["SFconvertbot"], "main"),
+        ("pytorch_model.bin", ["somebody", "SFconvertbot"], "refs/pr/2"),
+        ("pytorch_model.bin", ["somebody"], ""),
+    ],
+)
+def test_weights_are_safetensors_of_the_repository_or_of_the_hubs_bot(
+    hub_cache: Path, monkeypatch: pytest.MonkeyPatch, weights: str, authors: list[str], revision: str
+) -> None:
+    import huggingface_hub
+
+    def download(repository: str, *, revision: str, **options: object) -> str:
+        folder = put_snapshot(None, hub_cache, revision, "abc")
+        (folder / "config.json").write_text('{"model_type": "bart"}')
+        (folder / "model.safetensors").touch()
+        return str(folder)
+
+    offers = [Offer(author, number) for number, author in enumerate(authors, 1)]
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda api, repository: ["config.json", weights])
+    monkeypatch.setattr(huggingface_hub, "get_repo_discussions", lambda repository, **options: iter(offers))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    if not revision:
+        with pytest.raises(BaseModelError, match="a pickle is not loaded"):
+            find_model("owner/nli", lambda: HubState(True))
+        return
+    first = find_model("owner/nli", lambda: HubState(True))
+    assert (hub_cache / "refs" / revision).exists()
+    assert find_model("owner/nli", no_hub) == first  # from now on without the hub
 
 
 # Precision
@@ -342,7 +403,7 @@ def test_auto_measures_once_and_another_run_keeps_to_it(
     assert "measured on 4 texts" in made.reason
     again = scorer(bart, tmp_path / "cache", settings)
     assert np.array_equal(again.logits(texts, THEMES), first)
-    assert (again.precision, again.reason, "_loaded" in vars(again)) == (made.precision, "", False)
+    assert (again.precision, again.reason, "_loaded" in vars(again)) == (made.precision, made.reason, False)
     few = scorer(bart, tmp_path / "cache", settings)
     few.logits(texts[:3], THEMES)
     assert few.precision == "float32"

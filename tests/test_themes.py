@@ -18,7 +18,7 @@ from doubles.nli_model import save_nli_model
 from config import ConfigError, PathSettings, Settings, ThemeSettings, load_settings
 from theme_classifier import ThemeClassifier
 from theme_classifier.__main__ import build_parser, main
-from theme_classifier.aggregation import number_scenes, roll_up
+from theme_classifier.aggregation import roll_up
 from theme_classifier.classifier import to_scores
 from theme_classifier.lexical import score_by_words, word_forms
 from theme_classifier.themes import COMMON, Theme, choose_themes, read_themes
@@ -26,6 +26,7 @@ from utils.command_line import run_command
 from utils.errors import BaseModelError, DataError, UsageError
 from utils.hub import HubState
 from utils.lines import build_frame
+from utils.scenes import number_scenes
 
 PROJECT = Path(__file__).resolve().parent.parent
 SAMPLE = PROJECT / "data" / "sample_series"

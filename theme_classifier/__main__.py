@@ -2,6 +2,7 @@
 
 python -m theme_classifier --data data/sample_series --out results/themes
 python -m theme_classifier --data data/sample_series --out results/themes --themes Hope,Despair --json
+python -m theme_classifier --series FOLDER --out results/themes --engine ray     # every series folder in FOLDER
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from config import THEME_PRECISIONS, Settings
 from theme_classifier.classifier import ThemeClassifier
 from utils.announcements import Announcements
 from utils.command_line import DONE, Parser, add_common_arguments, build_settings, run_command
+from utils.series_jobs import add_series_arguments, one_folder, run_series, several_folders
 
 PROGRAM = "theme_classifier"
 
 
 def build_parser() -> Parser:
     parser = Parser(prog=f"python -m {PROGRAM}", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", metavar="DIR", type=Path, help="series folder (default: paths.data)")
+    add_series_arguments(parser)
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="folder for themes.json, themes.csv, lines.csv"
     )
@@ -43,18 +45,23 @@ def build_parser() -> Parser:
 def main(given: Sequence[str]) -> int:
     arguments = build_parser().parse_args(given)
     flags = {
-        "paths.data": arguments.data,
+        "paths.data": one_folder(arguments),
         "themes.precision": arguments.precision,
         "themes.scene_lines": arguments.scene_lines,
     }
-    return classify(arguments, build_settings(arguments, PROGRAM, flags))
+    settings = build_settings(arguments, PROGRAM, flags)
+    names = [name for part in arguments.themes.split(",") if (name := part.strip())]
+    if folders := several_folders(arguments):
+        from theme_classifier.series_job import score_series
+
+        return run_series(score_series, folders, arguments, settings, names, arguments.model)
+    return classify(arguments, settings, names)
 
 
-def classify(arguments: argparse.Namespace, settings: Settings) -> int:
+def classify(arguments: argparse.Namespace, settings: Settings, names: Sequence[str]) -> int:
     from utils.series import load_lines, open_series, spoken_lines
 
     series = open_series(settings.paths.data)
-    names = [name for part in arguments.themes.split(",") if (name := part.strip())]
     # The notes of the result repeat what was announced, so that a file of results says it, too.
     classifier = ThemeClassifier(
         names, settings, model=arguments.model, folder=series.folder, announcements=Announcements()

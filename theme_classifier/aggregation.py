@@ -12,22 +12,6 @@ LEVELS = {"scene": ["season", "episode", "scene"], "episode": ["season", "episod
 COLUMNS = ["season", "episode", "scene", "theme", "score", "lines"]
 
 
-def number_scenes(lines: pd.DataFrame, scene_lines: int) -> tuple[pd.Series, int]:
-    """A scene for each line: as marked, and where an episode marks none, every ``scene_lines`` lines.
-
-    A line without a scene in an episode that has some belongs to the scene before it.
-
-    Returns:
-        Whole numbers with the index of ``lines``, and the number of episodes that mark no scenes.
-    """
-    by_episode = [lines["season"], lines["episode"]]
-    marked = lines["scene"].notna().groupby(by_episode).transform("any").astype(bool)
-    windows = lines.groupby(["season", "episode"]).cumcount() // scene_lines + 1
-    filled = lines["scene"].groupby(by_episode).transform(lambda scenes: scenes.ffill().bfill())
-    scenes = filled.where(marked, windows).astype("int64")
-    return scenes, len(lines.loc[~marked, ["season", "episode"]].drop_duplicates())
-
-
 def roll_up(lines: pd.DataFrame, scores: pd.DataFrame, by: Sequence[str], top_lines: int = 0) -> pd.DataFrame:
     """Score of each theme in each group of lines.
 

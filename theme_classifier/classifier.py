@@ -82,6 +82,19 @@ class ThemeClassifier:
         self._chosen = False
         _check_template(self.settings.themes.hypothesis_template)
 
+    def for_series(self, themes: Sequence[str], folder: Path) -> ThemeClassifier:
+        """Another series and other themes with the same model, which is found and loaded once for all.
+
+        Raises:
+            DataError: no such theme can be, or a themes.json is not valid. BaseModelError: as :meth:`score_texts`.
+        """
+        self._settle_scorer()
+        other = ThemeClassifier(themes, self.settings, folder=folder, announcements=Announcements(quiet=True))
+        other._scorer, other._chosen = self._scorer, True
+        for announcement in self.announcements:
+            other.announcements.add(announcement)
+        return other
+
     @property
     def names(self) -> list[str]:
         return [theme.name for theme in self.themes]
@@ -104,8 +117,7 @@ class ThemeClassifier:
         """
         import pandas as pd
 
-        if not self._chosen:
-            self._scorer, self._chosen = self._choose_scorer(), True
+        self._settle_scorer()
         if self._scorer is None:
             from theme_classifier.lexical import score_by_words
 
@@ -127,8 +139,8 @@ class ThemeClassifier:
             BaseModelError, StoreError: as :meth:`score_texts`.
             ValueError: ``scenes`` has not one number for each line.
         """
-        from theme_classifier.aggregation import number_scenes
         from theme_classifier.results import build_scores
+        from utils.scenes import number_scenes
 
         lines, settings = lines.reset_index(drop=True), self.settings.themes
         notes = []
@@ -146,6 +158,10 @@ class ThemeClassifier:
         notes += [str(announcement) for announcement in self.announcements]
         return build_scores(lines.assign(scene=numbers), scored, settings.top_lines, self.method, notes)
 
+    def _settle_scorer(self) -> None:
+        if not self._chosen:
+            self._scorer, self._chosen = self._choose_scorer(), True
+
     def _choose_scorer(self) -> Scorer | None:
         """What scores; None: seed words."""
         wanted = self._wanted or self.settings.themes.model
@@ -162,17 +178,16 @@ class ThemeClassifier:
         from theme_classifier.score_cache import FILE
 
         cache_file = self.settings.paths.cache / FILE
-        token = self.settings.secrets.hf_token.reveal()
         if not place.single_pass:
             from theme_classifier.entailment import EntailmentScorer
 
-            return EntailmentScorer(place, self.settings.themes, cache_file, token)
+            return EntailmentScorer(place, self.settings.themes, cache_file)
         from theme_classifier.single_pass import PACKAGE, SinglePassScorer, is_installed
 
         if not is_installed():
             self._step_down(place.name, f"the package {PACKAGE} is not installed", f"pip install {PACKAGE}")
             return None
-        return SinglePassScorer(place, cache_file, token)
+        return SinglePassScorer(place, cache_file)
 
     def _step_down(self, wanted: str, why: str, remedy: str = CONNECT) -> None:
         """Go on with seed words, and say so. Raises BaseModelError: the model was asked for by name."""

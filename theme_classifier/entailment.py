@@ -99,10 +99,13 @@ class EntailmentModel:
 
     def score(self, jobs: Sequence[tuple[str, str]], model: PreTrainedModel | None = None) -> NDArray[np.float64]:
         """Entailment minus contradiction of each job."""
-        pairs = self.pairs(jobs)
+        return self.score_pairs(self.pairs(jobs), model)
+
+    def score_pairs(self, pairs: Sequence[Pair], model: PreTrainedModel | None = None) -> NDArray[np.float64]:
+        """Entailment minus contradiction of each job that the pairs were made of."""
         merger = WindowMerger(pairs)
         merged = dict(whole for batch in self.batches(pairs, model) for whole in merger.add(batch))
-        return np.array([merged[at][0] - merged[at][1] for at in range(len(jobs))])
+        return np.array([merged[at][0] - merged[at][1] for at in range(len(merged))])
 
 
 class WindowMerger:
@@ -127,10 +130,11 @@ class WindowMerger:
 class EntailmentScorer:
     """Scores texts, each distinct one once; loads the model only for what the cache does not know."""
 
-    def __init__(self, place: ModelPlace, settings: ThemeSettings, cache_file: Path, token: str = "") -> None:
-        self._place, self._settings, self._cache_file, self._token = place, settings, cache_file, token
+    def __init__(self, place: ModelPlace, settings: ThemeSettings, cache_file: Path) -> None:
+        self._place, self._settings, self._cache_file = place, settings, cache_file
         self.precision = settings.precision
-        self.reason = ""  # for the precision; empty where nothing had to be computed
+        self.reason = ""  # for the precision, where it was measured
+        self._converted: dict[str, PreTrainedModel] = {}
 
     @property
     def method(self) -> str:
@@ -164,11 +168,12 @@ class EntailmentScorer:
 
         # 8 bits are multiplied by the CPU alone.
         on_gpu = torch.cuda.is_available() and self._settings.precision != INT8
-        tokenizer, model = load_model(self._place, self._token)
+        tokenizer, model = load_model(self._place)
         return EntailmentModel(tokenizer, model, self._settings, "cuda" if on_gpu else "cpu")
 
     def _settle_precision(self, texts: Sequence[str], themes: Sequence[str], cache: ScoreCache) -> None:
         """Decide on the precision once for a model and these lines, so that another run finds the same scores."""
+        self.reason = ""
         if self._settings.precision != AUTO:
             self.precision = self._settings.precision
             return
@@ -187,24 +192,33 @@ class EntailmentScorer:
         found = cache.precision(key)
         if not found:
             found = self._measure_precision(sample, list(themes)[:SAMPLE_THEMES])
-            cache.put_precision(key, found)
-        self.precision = found
+            cache.put_precision(key, *found)
+        self.precision, self.reason = found
+        logger.info("%s", self.reason)
 
-    def _measure_precision(self, sample: Sequence[str], themes: Sequence[str]) -> str:
+    def _measure_precision(self, sample: Sequence[str], themes: Sequence[str]) -> tuple[str, str]:
+        """The precision to use, and why."""
         from theme_classifier.precision import available, choose_precision
 
         loaded = self._loaded
-        jobs = [(text, theme) for text in sample for theme in themes]
-        loaded.score(jobs[:1])  # the first call of all sets up
+        pairs = loaded.pairs([(text, theme) for text in sample for theme in themes])
+        loaded.score_pairs(pairs[:1])  # the first call of all sets up
         chosen = choose_precision(
             loaded.model,
-            lambda model: loaded.score(jobs, model).reshape(len(sample), -1),
+            lambda model: loaded.score_pairs(pairs, model).reshape(len(sample), -1),
             available(loaded.device),
             self._settings.least_correlation,
         )
-        self.reason = chosen.reason
-        logger.info("%s", chosen.reason)
-        return chosen.precision
+        self._converted[chosen.precision] = chosen.model
+        return chosen.precision, chosen.reason
+
+    def _model(self) -> PreTrainedModel:
+        """The model in the precision to use; converted once."""
+        from theme_classifier.precision import convert
+
+        if self.precision not in self._converted:
+            self._converted[self.precision] = convert(self._loaded.model, self.precision)
+        return self._converted[self.precision]
 
     def _compute(
         self,
@@ -216,10 +230,8 @@ class EntailmentScorer:
     ) -> None:
         from tqdm import tqdm
 
-        from theme_classifier.precision import convert
-
-        loaded = self._loaded
-        model, pairs, done = convert(loaded.model, self.precision), loaded.pairs(jobs), 0
+        loaded, model = self._loaded, self._model()
+        pairs, done = loaded.pairs(jobs), 0
         merger = WindowMerger(pairs)
         with tqdm(total=len(pairs), desc="themes", unit="pair", disable=None) as bar:
             for batch in loaded.batches(pairs, model):

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.errors import BaseModelError
-from utils.hub import HubState, cached_file
+from utils.hub import HubState
+from utils.hub_models import cached_model, fetch_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -18,23 +19,21 @@ if TYPE_CHECKING:
 LEXICAL = "lexical"
 GO_WITHOUT = ("Go without", f"--model {LEXICAL}")
 CONNECT = "check the connection, or give a folder with the model: --model PATH"
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 # Positions of these start after the padding's, so that they read fewer tokens than they have positions.
 OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert"}
 
 
 @dataclass(frozen=True)
 class ModelPlace:
-    """A model that can be loaded. ``identity``: changes with the weights. ``single_pass``: it reads all labels at once.
+    """A model in the folder ``location``. ``identity``: changes with the weights.
 
-    ``only_cached``: the hub is not asked.
+    ``single_pass``: it reads all labels at once.
     """
 
     name: str
     location: str
     identity: str
     single_pass: bool
-    only_cached: bool
 
 
 def find_model(wanted: str, check_hub: Callable[[], HubState], token: str = "") -> ModelPlace | HubState:
@@ -45,7 +44,7 @@ def find_model(wanted: str, check_hub: Callable[[], HubState], token: str = "") 
     """
     folder = Path(wanted).expanduser()
     if (folder / "config.json").is_file():
-        return _place(str(folder), str(folder.resolve()), folder / "config.json", _weights_sum(folder), True)
+        return _place(str(folder), str(folder.resolve()), folder / "config.json", _weights_sum(folder))
     if folder.exists():
         raise BaseModelError(f"{wanted} holds no model: there is no config.json in it.", remedies=[GO_WITHOUT])
     if wanted.count("/") != 1 or wanted.startswith((".", "/", "~")):
@@ -54,22 +53,25 @@ def find_model(wanted: str, check_hub: Callable[[], HubState], token: str = "") 
             instead="A model is a folder with config.json or a repository of the hub (owner/name).",
             remedies=[GO_WITHOUT],
         )
-    if (config := cached_file(wanted, "config.json")) and any(cached_file(wanted, name) for name in WEIGHTS):
-        return _place(wanted, wanted, config, config.parent.name, True)
-    hub = check_hub()
-    if not hub.reachable:
-        return hub
-    config = _fetch_config(wanted, token)
-    return _place(wanted, wanted, config, config.parent.name, False)
+    snapshot = cached_model(wanted)
+    if not snapshot:
+        hub = check_hub()
+        if not hub.reachable:
+            return hub
+        try:
+            snapshot = fetch_model(wanted, token)
+        except BaseModelError as error:
+            raise cannot_load(wanted, error) from error
+    return _place(wanted, str(snapshot), snapshot / "config.json", snapshot.name)
 
 
-def _place(name: str, location: str, config: Path, version: str, only_cached: bool) -> ModelPlace:
+def _place(name: str, location: str, config: Path, version: str) -> ModelPlace:
     try:
         kind = str(json.loads(config.read_text(encoding="utf-8")).get("model_type", ""))
     except (OSError, ValueError, AttributeError) as error:
         raise BaseModelError(f"{config} does not describe a model: {error}", remedies=[GO_WITHOUT]) from None
     identity = f"{Path(name).name}@{version}"
-    return ModelPlace(name, location, identity, "gliclass" in kind.casefold(), only_cached)
+    return ModelPlace(name, location, identity, "gliclass" in kind.casefold())
 
 
 def _weights_sum(folder: Path) -> str:
@@ -79,22 +81,13 @@ def _weights_sum(folder: Path) -> str:
     return hashlib.sha256(repr((str(folder.resolve()), parts)).encode()).hexdigest()[:16]
 
 
-def _fetch_config(repository: str, token: str) -> Path:
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(repository, "config.json", token=token or None))
-    except Exception as error:  # of many kinds, all of which say why in their first line
-        raise cannot_load(repository, error) from error
-
-
 def cannot_load(name: str, error: Exception) -> BaseModelError:
     """The sentence for a model that cannot be had or read."""
     first = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return BaseModelError(f"theme model {name} cannot be loaded: {first}", remedies=[GO_WITHOUT])
 
 
-def load_model(place: ModelPlace, token: str = "") -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+def load_model(place: ModelPlace) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """Tokenizer and model in float32, ready to score. Weights come from safetensors only.
 
     Raises:
@@ -104,11 +97,10 @@ def load_model(place: ModelPlace, token: str = "") -> tuple[PreTrainedTokenizerB
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # of reading weights from disk; downloads keep theirs
-    options: dict[str, Any] = {"token": token or None, "local_files_only": place.only_cached}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place.location, **options)
+        tokenizer = AutoTokenizer.from_pretrained(place.location, local_files_only=True)
         model = AutoModelForSequenceClassification.from_pretrained(
-            place.location, dtype="float32", use_safetensors=True, **options
+            place.location, dtype="float32", use_safetensors=True, local_files_only=True
         )
     except Exception as error:  # transformers raises whatever its parts raise
         raise cannot_load(place.name, error) from error

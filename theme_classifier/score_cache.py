@@ -29,7 +29,9 @@ CREATE TABLE IF NOT EXISTS scores (
     scorer INTEGER NOT NULL, theme TEXT NOT NULL, text TEXT NOT NULL, entailment REAL NOT NULL,
     contradiction REAL NOT NULL, PRIMARY KEY (scorer, theme, text)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS precisions (key TEXT PRIMARY KEY, precision TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS precision_checks (
+    key TEXT PRIMARY KEY, precision TEXT NOT NULL, reason TEXT NOT NULL
+) WITHOUT ROWID;
 """
 
 Logits = tuple[float, float]  # of entailment and of contradiction
@@ -85,15 +87,18 @@ class ScoreCache:
         with self._errors(), self._connection:
             self._connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?)", values)
 
-    def precision(self, key: str) -> str | None:
-        """The precision that was found to be good enough for a model on a sample."""
+    def precision(self, key: str) -> tuple[str, str] | None:
+        """The precision that was found to be good enough for a model on a sample, and what was measured."""
+        question = "SELECT precision, reason FROM precision_checks WHERE key = ?"
         with self._errors():
-            row = self._connection.execute("SELECT precision FROM precisions WHERE key = ?", (key,)).fetchone()
-        return str(row[0]) if row else None
+            row = self._connection.execute(question, (key,)).fetchone()
+        return (str(row[0]), str(row[1])) if row else None
 
-    def put_precision(self, key: str, precision: str) -> None:
+    def put_precision(self, key: str, precision: str, reason: str) -> None:
         with self._errors(), self._connection:
-            self._connection.execute("INSERT OR REPLACE INTO precisions VALUES (?, ?)", (key, precision))
+            self._connection.execute(
+                "INSERT OR REPLACE INTO precision_checks VALUES (?, ?, ?)", (key, precision, reason)
+            )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ import importlib.util
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +38,8 @@ def is_installed() -> bool:
 class SinglePassScorer:
     """The same contract as :class:`theme_classifier.entailment.EntailmentScorer`; contradiction is 0 throughout."""
 
-    def __init__(self, place: ModelPlace, cache_file: Path, token: str = "") -> None:
-        self._place, self._cache_file, self._token = place, cache_file, token
+    def __init__(self, place: ModelPlace, cache_file: Path) -> None:
+        self._place, self._cache_file = place, cache_file
         self.reason = ""
 
     @property
@@ -54,26 +55,42 @@ class SinglePassScorer:
             key = cache.scorer(self._place.identity, f"labels {json.dumps(list(themes))}", PRECISION)
             known = {theme: cache.get(key, distinct, theme) for theme in themes}
             missing = [text for text in distinct if any(text not in known[theme] for theme in themes)]
-            score = self._load() if missing else None
+            if missing:
+                self._compute(missing, known, cache, key, progress)
+        return np.array([[known[theme][text] for theme in themes] for text in texts]).reshape(-1, len(themes), 2)
+
+    def _compute(
+        self,
+        missing: Sequence[str],
+        known: dict[str, dict[str, Logits]],
+        cache: ScoreCache,
+        key: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        from tqdm import tqdm
+
+        score = self._loaded
+        with tqdm(total=len(missing), desc="themes", unit="line", disable=None) as bar:
             for start in range(0, len(missing), TEXTS_AT_ONCE):
-                part = missing[start : start + TEXTS_AT_ONCE]
-                rows = score(part, list(themes)) if score else []
+                part = list(missing[start : start + TEXTS_AT_ONCE])
+                rows = score(part, list(known))
                 cache.put(key, rows)
                 for text, theme, logits in rows:
                     known[theme][text] = logits
+                bar.update(len(part))
                 if progress:
                     progress(start + len(part), len(missing))
-        return np.array([[known[theme][text] for theme in themes] for text in texts]).reshape(-1, len(themes), 2)
 
-    def _load(self) -> Callable[[list[str], list[str]], list[tuple[str, str, Logits]]]:
+    @cached_property
+    def _loaded(self) -> Callable[[list[str], list[str]], list[tuple[str, str, Logits]]]:
         """What gives rows of text, theme and logits."""
         from gliclass import GLiClassModel, ZeroShotClassificationPipeline
         from transformers import AutoTokenizer
 
-        options: dict[str, Any] = {"local_files_only": self._place.only_cached, "token": self._token or None}
+        location, options = self._place.location, {"local_files_only": True}
         try:
-            model = GLiClassModel.from_pretrained(self._place.location, use_safetensors=True, **options).eval()
-            tokenizer = AutoTokenizer.from_pretrained(self._place.location, **options)
+            model = GLiClassModel.from_pretrained(location, use_safetensors=True, **options).eval()
+            tokenizer = AutoTokenizer.from_pretrained(location, **options)
         except Exception as error:  # whatever its parts raise
             raise cannot_load(self._place.name, error) from error
 

@@ -27,13 +27,13 @@ def hub_endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", DEFAULT_ENDPOINT).rstrip("/")
 
 
-def cached_file(repository: str, name: str) -> Path | None:
+def cached_file(repository: str, name: str, revision: str = "main") -> Path | None:
     """A file of a repository in the hub's cache on this machine, in the folder of its commit; None where it is not."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(repository, name)
+        found = try_to_load_from_cache(repository, name, revision=revision)
     except HFValidationError:
         return None
     return Path(found) if isinstance(found, str) else None
