@@ -24,9 +24,10 @@ from character_chatbot.cards.casting import with_cards
 from character_chatbot.cards.shelf import FOLDER, CardShelf
 from character_chatbot.corpus import Corpus
 from character_chatbot.engines.base import Engine
-from character_chatbot.engines.choice import choose_engine
+from character_chatbot.engines.choice import Speaker, choose_engine, version_speaker
 from character_chatbot.engines.peft_engine import PeftEngine
 from character_chatbot.engines.quotes import QuotesEngine
+from character_chatbot.engines.torch_memory import plan_torch
 from character_chatbot.machine.devices import Device, choose_device
 from character_chatbot.nano import NanoRecipe, find_nano_base
 from character_chatbot.recall.counting import Reader
@@ -78,6 +79,7 @@ class SourceFinder:
     """Finds the highest rung that can be had.
 
     ``corpus``: the series; None where its transcripts are not on this machine, then ``no_corpus`` says why.
+    ``beside``: an engine that is there already, with which a version may share the base.
     """
 
     family: str
@@ -86,6 +88,7 @@ class SourceFinder:
     announcements: Announcements
     corpus: Corpus | None = None
     no_corpus: str = "no series folder was given"
+    beside: Engine | None = None
 
     def find(self, start: str = RUNGS[0], version: str | None = None) -> Source:
         """The first source from ``start`` down whose model can be loaded; loads it.
@@ -152,7 +155,7 @@ class SourceFinder:
             found = self.registry.resolve(self.family, name)
             folder = self.registry.fetch(self.family, found.version, self.settings.paths.cache / "versions")
             trained = open_version(folder)
-            engine, how = self._load_version(trained)
+            engine, how = self._open_engine(version_speaker(self.family, trained), trained.base)
         except (RegistryError, StoreError, BaseModelError) as error:
             if name not in (None, "latest"):
                 raise
@@ -174,11 +177,12 @@ class SourceFinder:
         return self._open_hub("base", wanted, f"{wanted}, untrained, with the persona as its prompt")
 
     def _open_hub(self, rung: str, repository: str, label: str) -> Source:
+        speaker = Speaker(self.family, repository)
         try:
-            engine = self._load(self._usable(Base(HUB, repository, repository)))
+            engine, how = self._open_engine(speaker, Base(HUB, repository, repository))
         except BaseModelError as error:
             raise _step_down(error, "check the connection to the hub") from None
-        return replace(self._source(rung, label, engine), base=repository)
+        return replace(self._source(rung, f"{label}{how}", engine), base=repository)
 
     def _open_nano(self) -> Source:
         if self.corpus is None:
@@ -215,14 +219,14 @@ class SourceFinder:
             raise BaseModelError(f"{base.name} is not on this machine")
         return base
 
-    def _load_version(self, trained: TrainedVersion) -> tuple[Callable[[str], Engine], str]:
-        """The engine of a version, and its name for people. Raises BaseModelError."""
-        chosen = choose_engine(self.settings, self.registry, self.family, trained, lambda: self._device.kind == "cuda")
+    def _open_engine(self, speaker: Speaker, base: Base) -> tuple[Callable[[str], Engine], str]:
+        """The engine of a model, and its name for people. Raises BaseModelError."""
+        chosen = choose_engine(self.settings, self.registry, speaker, lambda: self._device.kind == "cuda", self.beside)
         engine = chosen.engine
         if engine is not None:
             return lambda character: engine, ", on OpenVINO"
         logger.info("torch speaks: %s", chosen.why)
-        loaded = self._load(self._usable(trained.base), trained.folder)
+        loaded = self._load(self._usable(base), speaker.adapter)
         if chosen.announce:
             self.announcements.add(
                 Announcement("chat", "the exported model on OpenVINO", "torch", chosen.why, chosen.remedy)
@@ -230,7 +234,9 @@ class SourceFinder:
         return loaded, ""
 
     def _load(self, base: Base, adapter: Path | None = None) -> Callable[[str], Engine]:
-        engine = PeftEngine(base, self._device, adapter, self.settings.secrets.hf_token.reveal())
+        token = self.settings.secrets.hf_token.reveal()
+        plan = plan_torch(base, self._device, self.settings.chat.cache_tokens, adapter, token)
+        engine = PeftEngine(base, plan.device, adapter, token, plan.cache_tokens)
         engine.load()
         return lambda character: engine
 

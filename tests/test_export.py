@@ -14,6 +14,7 @@ import pytest
 from aws.storage import open_registry
 from character_chatbot.corpus import load_corpus
 from character_chatbot.engines.base import Sampling
+from character_chatbot.engines.choice import choose_engine, version_speaker
 from character_chatbot.engines.openvino_engine import OpenVinoEngine
 from character_chatbot.engines.peft_engine import PeftEngine
 from character_chatbot.export import exporting
@@ -26,6 +27,7 @@ from character_chatbot.export.shelf import base_export_name, fetch_export, find_
 from character_chatbot.export.weights import Weights
 from character_chatbot.sources import SourceFinder
 from character_chatbot.training.run import RunRequest, run_training
+from character_chatbot.version import open_version
 from config import ExportSettings, Settings, load_settings
 from utils.announcements import Announcements
 from utils.errors import BaseModelError, RegistryError
@@ -169,6 +171,40 @@ def test_export_speaks_like_torch_merged_and_at_run_time(settings: Settings, ver
     assert speak(at_run_time) == torch_reply
 
 
+def test_exported_base_speaks_without_the_hub_and_without_torch(settings: Settings, version: str) -> None:
+    registry = open_registry(settings)
+    nano = Path(settings.paths.registry) / "models/trained/llama" / version / "base"
+    laptop = replace(settings.families.llama, laptop=str(nano))
+    on_it = replace(settings, families=replace(settings.families, llama=laptop))
+    outcome = export_version(ExportRequest("llama", base=str(nano)), on_it, registry)
+    assert outcome.record["version"] is None
+    assert outcome.record["agreement"]["divergence"] < 0.01
+    finder = SourceFinder("llama", on_it, registry, Announcements(), load_corpus(on_it.paths.data))
+    source = finder.find("base")
+    assert source.rung == "base"
+    assert "on OpenVINO" in source.label
+    assert speak(source)
+
+
+def test_versions_on_one_exported_base_are_compared_in_one_process(settings: Settings, version: str) -> None:
+    registry = open_registry(settings)
+    export_version(ExportRequest("llama", runtime_adapter=True), settings, registry)
+    served = find_source(settings, registry)
+    trained_version = open_version(registry.fetch("llama", version, settings.paths.cache / "versions"))
+    other = replace(version_speaker("llama", trained_version), version="20260101-000000")
+    beside = served.engine("Pip")
+    second = choose_engine(settings, registry, other, lambda: False, beside).engine
+    assert second is not None
+    assert second.process_id == beside.process_id
+    assert "".join(second.reply(ASKED, GREEDY)) == "".join(beside.reply(ASKED, GREEDY))
+    second.close()
+    speak(served)
+    alone = choose_engine(settings, registry, other, lambda: False).engine
+    assert alone is not None
+    assert alone.process_id != beside.process_id
+    alone.close()
+
+
 def with_engine(settings: Settings, engine: str) -> Settings:
     return replace(settings, chat=replace(settings.chat, engine=engine))
 
@@ -252,7 +288,7 @@ def test_machine_too_small_for_the_export_says_what_would_fit(
 
     registry = open_registry(settings)
     export_version(ExportRequest("llama"), settings, registry)
-    monkeypatch.setattr(choice, "available_host_bytes", lambda: 100 * 2**20)
+    monkeypatch.setattr(choice, "free_host_bytes", lambda: 100 * 2**20)
     heard = Announcements()
     source = find_source(settings, registry, heard)
     assert source.rung == "quotes" or isinstance(source.engine("Pip"), PeftEngine)

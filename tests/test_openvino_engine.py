@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from character_chatbot.engines.base import Sampling
 from character_chatbot.engines.detokeniser import Detokeniser
 from character_chatbot.engines.fair_queue import FairQueue
 from character_chatbot.engines.openvino_engine import EngineOptions, OpenVinoEngine
+from character_chatbot.engines.openvino_worker import Worker
 from character_chatbot.engines.peft_engine import PeftEngine
 from character_chatbot.engines.plain_tokenizer import PlainTokenizer
 from character_chatbot.engines.prompt_cache import PromptCache, common_prefix
@@ -113,6 +116,88 @@ def test_process_that_died_is_told_and_started_again(engine: OpenVinoEngine) -> 
     with pytest.raises(BaseModelError, match="the engine ended"):
         list(endless)
     assert list(engine.reply(MESSAGES, SHORT))
+
+
+def test_who_does_not_read_holds_up_nobody(exported: Path) -> None:
+    """With one turn for all: the engine goes on writing, and gives the turn away when it is done."""
+    engine = OpenVinoEngine(exported, EngineOptions(cache_tokens=4096, replies_at_once=1))
+    with contextlib.closing(engine), contextlib.closing(engine.reply(MESSAGES, GREEDY)) as asleep:  # type: ignore[type-var]
+        first = next(asleep)
+        found: list[str] = []
+        other = threading.Thread(target=lambda: found.append("".join(engine.reply(MESSAGES, GREEDY))))
+        other.start()
+        other.join(timeout=20)
+        assert found == [first + "".join(asleep)]
+
+
+def test_who_waits_knows_the_place_and_how_long_it_takes(exported: Path) -> None:
+    engine = OpenVinoEngine(exported, EngineOptions(cache_tokens=4096, replies_at_once=1))
+    list(engine.reply(MESSAGES, SHORT))  # by whose length the wait is told
+    with contextlib.closing(engine), contextlib.closing(endless(engine)) as speaking:  # type: ignore[type-var]
+        next(speaking)
+        found: list[str] = []
+        others = [threading.Thread(target=lambda: found.extend(engine.reply(MESSAGES, SHORT))) for _ in range(2)]
+        for number, thread in enumerate(others, start=1):
+            thread.start()
+            ticket = wait_for(lambda thread=thread: engine.queue.find(thread.ident))  # type: ignore[misc]
+            assert ticket.place == number
+            assert ticket.expected_wait_seconds is not None
+        speaking.close()  # type: ignore[attr-defined]
+        for thread in others:
+            thread.join(timeout=20)
+        assert found
+        assert (engine.queue.running, engine.queue.waiting) == (0, 0)
+
+
+def endless(engine: OpenVinoEngine) -> Iterator[str]:
+    return engine.reply(MESSAGES, Sampling(max_new_tokens=3500, temperature=5.0, seed=5))
+
+
+def wait_for(find: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        found = find()
+        if found:
+            return found
+        time.sleep(0.01)
+    raise AssertionError("it never came")
+
+
+def test_closing_leaves_no_process(exported: Path) -> None:
+    engine = OpenVinoEngine(exported, EngineOptions(cache_tokens=4096))
+    engine.load()
+    number, threads = engine.process_id, {"openvino", "openvino-log"}
+    assert Path(f"/proc/{number}").exists()
+    engine.close()
+    assert not Path(f"/proc/{number}").exists()
+    assert engine.process_id is None
+    assert list(engine.reply(MESSAGES, SHORT))  # a later reply starts a new one
+    second = engine.process_id
+    engine.close()
+    assert not Path(f"/proc/{second}").exists()
+    left = [thread.name for thread in threading.enumerate() if thread.name in threads]
+    assert len(left) <= len(threads)  # those of the engine that this module shares
+
+
+def test_second_version_speaks_through_the_engine_that_is_there(base: Path, exported: Path, tmp_path: Path) -> None:
+    wanted = {name: save_adapter(base, tmp_path / name, seed) for seed, name in enumerate(("one", "other"))}
+    first = OpenVinoEngine(exported, EngineOptions(cache_tokens=4096, adapters={"one": tmp_path / "one"}), "one")
+    with contextlib.closing(first):
+        first.load()
+        process = first.process_id
+        second = first.with_adapter("other", tmp_path / "other")
+        found = ["".join(engine.reply(MESSAGES, GREEDY)) for engine in (first, second, first, second)]
+        assert found == [wanted["one"], wanted["other"]] * 2
+        assert second.process_id == process
+        second.close()  # gives its adapter back; the first one speaks on in its process
+        assert "".join(first.reply(MESSAGES, GREEDY)) == wanted["one"]
+        assert first.process_id == process
+        with pytest.raises(BaseModelError, match="the reply failed"):
+            list(second.reply(MESSAGES, GREEDY))
+        (tmp_path / "other" / "adapter_model.safetensors").write_bytes(b"damaged")
+        with pytest.raises(BaseModelError, match="adapters cannot be loaded"):
+            first.with_adapter("other", tmp_path / "other")
+        assert "".join(first.reply(MESSAGES, GREEDY)) == wanted["one"]
 
 
 def test_adapters_at_run_time_do_not_mix(base: Path, exported: Path, tmp_path: Path) -> None:
@@ -228,6 +313,53 @@ def test_queue_is_fair_and_tells_places() -> None:
     assert (queue.running, queue.waiting) == (0, 0)
 
 
+class OneByOne(Worker):
+    """A worker without a model: a prompt takes two steps, a reply one token."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        super().__init__(Path(), {"adapters": {}}, lambda answer: None)
+
+    def _load(self, adapters: dict[str, dict[str, Any]]) -> None:
+        self._adapters, self._caches, self._active = {}, True, ""
+        self._pipeline = SimpleNamespace(step=lambda: None)
+
+    def _add(self, order: dict[str, Any]) -> Any:
+        self.begun.append(order["add"])
+        return SimpleNamespace(steps=0, cancel=lambda: None)
+
+    def _send(self, number: int) -> None:
+        self._handles[number].steps += 1  # type: ignore[attr-defined]
+        if self._handles[number].steps == 2:  # type: ignore[attr-defined]
+            self._told(number, [7], done=True)
+
+
+def test_one_visitor_reads_the_persona_for_all() -> None:
+    persona = list(range(100))
+    worker = OneByOne()
+    for number, ids in enumerate(([*persona, 1], [*persona, 2], [5] * 101, [*persona, 3]), start=1):
+        worker.handle({"add": number, "ids": ids, "adapter": ""})
+    worker.step()
+    assert worker.begun == [1, 3]  # 2 and 4 begin with what 1 is reading
+    worker.step()
+    worker.step()
+    assert worker.begun == [1, 3, 2, 4]  # it is read: nobody waits for anybody
+    worker.handle({"add": 5, "ids": [*persona, 9], "adapter": ""})
+    worker.handle({"add": 6, "ids": [*persona, *range(200, 300)], "adapter": ""})
+    worker.step()
+    assert worker.begun[4:] == [5, 6]
+
+
+def test_who_waits_for_a_prompt_goes_on_when_it_is_stopped() -> None:
+    worker = OneByOne()
+    for number in (1, 2):
+        worker.handle({"add": number, "ids": [*range(100), number], "adapter": ""})
+    worker.step()
+    worker.handle({"stop": 1})
+    worker.step()
+    assert worker.begun == [1, 2]
+
+
 def test_torch_reads_only_what_is_new(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = PeftEngine(nano_base(base), CPU)
     taken: list[int] = []
@@ -254,6 +386,22 @@ def test_closed_reply_does_not_spoil_what_was_read(base: Path) -> None:
     with contextlib.closing(engine.reply(MESSAGES, Sampling(200, temperature=5.0, seed=1))) as pieces:  # type: ignore[type-var]
         next(pieces)
     assert "".join(engine.reply(MESSAGES, GREEDY)) == wanted
+
+
+def test_cache_forgets_the_oldest_conversation_beyond_its_tokens() -> None:
+    def read(number: int) -> None:
+        past = DynamicCache()
+        past.update(torch.zeros(1, 1, 100, 4), torch.zeros(1, 1, 100, 4), 0)
+        cache.keep([number] * 100, past)
+
+    import torch
+    from transformers import DynamicCache
+
+    cache = PromptCache(capacity=4, tokens=250)
+    for number in (1, 2, 3):
+        read(number)
+    known = {number: cache.take([number] * 101).get_seq_length() for number in (1, 2, 3)}
+    assert known == {1: 0, 2: 100, 3: 100}
 
 
 def test_common_prefix() -> None:

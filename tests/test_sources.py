@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,21 +18,27 @@ from character_chatbot.training.run import RunRequest, run_training
 from config import Settings, load_settings
 from utils.announcements import Announcements
 from utils.errors import DataError, RegistryError
-from utils.registry import Registry
 
 NANO = {"hidden_size": 32, "layers": 1, "heads": 2, "vocabulary": 400, "epochs": 1}
 
 
-@pytest.fixture
-def settings(sample_series: Path) -> Settings:
+SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample_series"
+
+
+def make_settings(changes: dict[str, object]) -> Settings:
     flags: dict[str, object] = {f"nano.{name}": value for name, value in NANO.items()}
-    flags |= {"paths.data": str(sample_series), "evaluation.max_replies": 4, "training.max_steps": 1}
-    return load_settings(flags=flags)
+    flags |= {"paths.data": str(SAMPLE), "evaluation.max_replies": 4, "training.max_steps": 1}
+    return load_settings(flags=flags | changes)
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return make_settings({})
 
 
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:
-    return load_corpus(Path(__file__).resolve().parent.parent / "data" / "sample_series")
+    return load_corpus(SAMPLE)
 
 
 Find = Callable[..., SourceFinder]
@@ -46,10 +53,21 @@ def finder(settings: Settings, corpus: Corpus) -> Find:
     return build
 
 
-def train(settings: Settings) -> tuple[str, Registry]:
-    registry = open_registry(settings)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A version on the nano base, and the folder with cache and registry as its training has left them."""
+    folder = tmp_path_factory.mktemp("trained")
+    settings = make_settings({f"paths.{name}": str(folder / name) for name in ("runs", "cache", "registry")})
     request = RunRequest("llama", ("Pip",), "nano", actor="test")
-    return run_training(request, settings, registry, Announcements()).version, registry
+    return run_training(request, settings, open_registry(settings), Announcements()).version, folder
+
+
+@pytest.fixture
+def version(trained: tuple[str, Path], settings: Settings) -> str:
+    """That version, in the registry of the test."""
+    for name in ("cache", "registry"):
+        shutil.copytree(trained[1] / name, Path(getattr(settings.paths, name)), dirs_exist_ok=True)
+    return trained[0]
 
 
 def test_nothing_there_ends_with_quotes_and_four_reasons(finder: Find) -> None:
@@ -70,8 +88,7 @@ def test_nano_base_speaks_once_it_is_made(finder: Find, settings: Settings, corp
     assert "".join(source.engine("Pip").reply([{"role": "user", "content": "Ada: Hello."}], _sampling()))
 
 
-def test_version_speaks_with_what_it_was_trained_with(finder: Find, settings: Settings) -> None:
-    version, _ = train(settings)
+def test_version_speaks_with_what_it_was_trained_with(finder: Find, version: str) -> None:
     ladder = finder()
     source = ladder.find()
     assert (source.rung, source.version, source.trained) == ("version", version, ("Pip",))
@@ -84,8 +101,8 @@ def test_version_speaks_with_what_it_was_trained_with(finder: Find, settings: Se
     assert "has not learnt this character" in str(next(iter(ladder.announcements)))
 
 
-def test_version_needs_no_transcripts(finder: Find, settings: Settings) -> None:
-    train(settings)
+@pytest.mark.usefixtures("version")
+def test_version_needs_no_transcripts(finder: Find) -> None:
     source = finder(with_corpus=False).find()
     assert source.characters == ("Pip",)
     assert source.title == "The Pellan Light"
@@ -114,8 +131,7 @@ def test_version_on_a_base_from_a_folder_speaks(finder: Find, settings: Settings
     assert str(base) in source.label
 
 
-def test_damaged_version_is_not_loaded_and_said(finder: Find, settings: Settings) -> None:
-    version, _ = train(settings)
+def test_damaged_version_is_not_loaded_and_said(finder: Find, settings: Settings, version: str) -> None:
     adapter = Path(settings.paths.registry) / "models/trained/llama" / version / "adapter_model.safetensors"
     content = bytearray(adapter.read_bytes())
     content[-1] ^= 1
@@ -132,8 +148,8 @@ def test_version_asked_for_by_name_is_not_stepped_down_from(finder: Find) -> Non
         finder().find(version="20200101-000000")
 
 
-def test_version_on_a_base_that_is_not_here_steps_down(finder: Find, settings: Settings) -> None:
-    version, registry = train(settings)
+def test_version_on_a_base_that_is_not_here_steps_down(finder: Find, settings: Settings, version: str) -> None:
+    registry = open_registry(settings)
     folder = registry.fetch("llama", version, settings.paths.cache)
     copy = settings.paths.cache / "copy"
     copy.mkdir(parents=True)
@@ -154,8 +170,8 @@ def test_nobody_at_all_is_an_error(finder: Find) -> None:
         finder(with_corpus=False).find()
 
 
-def test_search_can_start_further_down(finder: Find, settings: Settings) -> None:
-    train(settings)
+@pytest.mark.usefixtures("version")
+def test_search_can_start_further_down(finder: Find) -> None:
     assert finder().find("quotes").rung == "quotes"
 
 

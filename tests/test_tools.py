@@ -21,7 +21,6 @@ from character_chatbot.comparing.rounds import Comparing, Question, Round, shown
 from character_chatbot.comparing.vote_tally import describe_pair, sign_test, tally, wilson_interval
 from character_chatbot.corpus import load_corpus
 from character_chatbot.editing.cast_editor import CastEditor, may_edit
-from character_chatbot.editing.character_file import CharacterFile, check_character
 from character_chatbot.editing.current_cast import with_current_cast
 from character_chatbot.engines.base import EchoEngine
 from character_chatbot.pages import tool_blocks
@@ -30,6 +29,7 @@ from character_chatbot.pages.compare_tab import Compare
 from character_chatbot.service import Service
 from character_chatbot.sources import Source
 from config import Secret, Settings, load_settings
+from utils.character_file import CharacterFile, check_character
 from utils.characters import Cast, Character
 from utils.errors import BaseModelError, CardError, DataError, UsageError
 from utils.registry import Registry

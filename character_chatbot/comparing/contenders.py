@@ -24,6 +24,7 @@ from utils.announcements import Announcements
 from utils.errors import BaseModelError, RegistryError, StoreError, UsageError
 
 if TYPE_CHECKING:
+    from character_chatbot.engines.base import Engine
     from character_chatbot.nano import NanoRecipe
     from character_chatbot.service import Service
     from character_chatbot.sources import Source
@@ -153,16 +154,19 @@ class Contenders:
 
     def _exported_bytes(self, family: str, version: str, base: str) -> int:
         """What a version takes on OpenVINO; 0 where torch will speak for it."""
-        from character_chatbot.export.footprint import SMALLEST_CACHE_TOKENS, Footprint
-        from character_chatbot.export.shelf import base_export_name, find_export
+        from character_chatbot.engines.choice import Speaker, can_share, find_speaker_export
+        from character_chatbot.export.footprint import Footprint
 
         if self._service.settings.chat.engine == "torch" or on_gpu():
             return 0
-        for name in (version, base_export_name(base)):
-            with suppress(KeyError, TypeError, ValueError, RegistryError, StoreError):
-                record = find_export(self._registry.store, family, name) or {}
-                size = Footprint(int(record["weights_bytes"]), float(record["cache_token_bytes"]))
-                return size.serving_bytes(SMALLEST_CACHE_TOKENS)
+        with suppress(KeyError, TypeError, ValueError, RegistryError, StoreError):
+            name, record = find_speaker_export(self._registry.store, Speaker(family, base, version))
+            size = Footprint(int((record or {})["weights_bytes"]), float((record or {})["cache_token_bytes"]))
+            if name == version:
+                return size.least_bytes()
+            return (
+                LOADING_BYTES if can_share(_served_engine(self._service), name) else size.with_adapter().least_bytes()
+            )
         return 0
 
     def _versions(self) -> Iterator[tuple[str, str]]:
@@ -200,14 +204,19 @@ def find_source(service: Service, registry: Registry, rung: str, family: str, ve
     """This rung, loaded, and no other. Raises BaseModelError, RegistryError, StoreError: it cannot be had."""
     from character_chatbot.sources import SourceFinder
 
-    made = Announcements(quiet=True)
-    found = SourceFinder(family, service.settings, registry, made, service.corpus, service.no_corpus).find(
-        rung, version
-    )
+    made, corpus = Announcements(quiet=True), (service.corpus, service.no_corpus)
+    beside = _served_engine(service)
+    found = SourceFinder(family, service.settings, registry, made, *corpus, beside).find(rung, version)
     if found.rung != rung:
         why = "; ".join(each.why for each in made if each.feature == "chat")
         raise BaseModelError(f"{rung} of {family} cannot be had: {why}.")
     return found
+
+
+def _served_engine(service: Service) -> Engine | None:
+    """The one that the chat speaks with: another version on the same base may speak through it."""
+    source = service.source
+    return source.engine(source.characters[0]) if source.version and source.characters else None
 
 
 def count_cached_parameters(repository: str) -> int:

@@ -1,6 +1,7 @@
-"""Which engine speaks for a version: torch on a GPU, OpenVINO on a CPU where the version is exported, else torch.
+"""Which engine speaks for a model: torch on a GPU, OpenVINO on a CPU where it is exported, else torch.
 
-chosen = choose_engine(settings, registry, "llama", trained, cuda=has_cuda)
+speaker = version_speaker("llama", trained)
+chosen = choose_engine(settings, registry, speaker, cuda=has_cuda)
 chosen.engine                  # loaded; None: torch is to speak
 chosen.why, chosen.remedy      # why not OpenVINO; worth telling where ``announce`` is true
 """
@@ -13,15 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from character_chatbot.engines.base import Engine
 from character_chatbot.engines.openvino_engine import EngineOptions, OpenVinoEngine
-from character_chatbot.export.footprint import GIB, PROCESS_BYTES, Footprint
+from character_chatbot.export.footprint import GIB, Footprint
 from character_chatbot.export.packages import INSTALL, missing_package
 from character_chatbot.export.shelf import base_export_name, fetch_export, find_export
-from character_chatbot.machine.machine_memory import available_host_bytes
+from character_chatbot.machine.machine_memory import available_host_bytes, free_host_bytes
 from character_chatbot.version import TrainedVersion
 from config import Settings
 from utils.errors import BaseModelError, RegistryError, StoreError, SuiteError
 from utils.registry import Registry
+from utils.stores import Store
 
 logger = logging.getLogger(__name__)
 
@@ -40,18 +43,49 @@ class EngineChoice:
     announce: bool = False
 
 
+@dataclass(frozen=True)
+class Speaker:
+    """What is to speak: a base, with the adapter of a version or as it is. ``parameters``: 0: not known."""
+
+    family: str
+    base: str
+    version: str = ""
+    adapter: Path | None = None
+    parameters: int = 0
+
+    @property
+    def label(self) -> str:
+        return f"{self.family} {self.version}" if self.version else self.base
+
+    @property
+    def export_command(self) -> str:
+        which = f"--version {self.version}" if self.version else f"--base {self.base}"
+        return f"python training_pipeline.py export {self.family} {which}"
+
+
+def version_speaker(family: str, trained: TrainedVersion) -> Speaker:
+    """A version of the registry."""
+    parameters = int(trained.run["base"].get("parameters") or 0)
+    return Speaker(family, trained.base.name, trained.folder.name, trained.folder, parameters)
+
+
 def may_have_cuda() -> bool:
     """Whether it is worth to ask torch for a GPU: false spares its import, a second and 200 MB."""
     return any(Path(sign).exists() for sign in CUDA_SIGNS)
 
 
 def choose_engine(
-    settings: Settings, registry: Registry, family: str, trained: TrainedVersion, cuda: Callable[[], bool]
+    settings: Settings,
+    registry: Registry,
+    speaker: Speaker,
+    cuda: Callable[[], bool],
+    beside: Engine | None = None,
 ) -> EngineChoice:
     """OpenVINO, loaded, or why it is torch.
 
     Args:
         cuda: whether torch has a GPU; asked only where the answer matters.
+        beside: an engine that is there already: a second version on the same exported base speaks through it.
 
     Raises:
         BaseModelError: neither fits into this machine's memory.
@@ -59,32 +93,22 @@ def choose_engine(
     first = _torch_first(settings.chat.engine, cuda)
     if first:
         return EngineChoice(why=first)
-    wanted = _Wanted(settings, registry, family, trained)
+    wanted = _Wanted(settings, registry, speaker, beside)
     try:
         return _open_or_say(wanted)
     except _DoesNotFitError as error:
-        _refuse_torch(trained, error)
+        _refuse_torch(speaker, error)
         return EngineChoice(None, str(error), error.remedy, True)
     except (RegistryError, StoreError, BaseModelError) as error:
-        return EngineChoice(None, error.what.rstrip("."), _remedy(error, wanted.export_command), True)
+        return EngineChoice(None, error.what.rstrip("."), _remedy(error, speaker.export_command), True)
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A version that is to speak."""
-
     settings: Settings
     registry: Registry
-    family: str
-    trained: TrainedVersion
-
-    @property
-    def version(self) -> str:
-        return self.trained.folder.name
-
-    @property
-    def export_command(self) -> str:
-        return f"python training_pipeline.py export {self.family} --version {self.version}"
+    speaker: Speaker
+    beside: Engine | None
 
 
 def _torch_first(wanted: str, cuda: Callable[[], bool]) -> str:
@@ -96,10 +120,11 @@ def _torch_first(wanted: str, cuda: Callable[[], bool]) -> str:
 
 def _open_or_say(wanted: _Wanted) -> EngineChoice:
     """OpenVINO, or that there is no export (worth telling where it was asked for) or no package."""
-    name, record = _find(wanted)
+    speaker = wanted.speaker
+    name, record = find_speaker_export(wanted.registry.store, speaker)
     if record is None:
-        why = f"{wanted.family} {wanted.version} is not exported"
-        return EngineChoice(None, why, wanted.export_command, wanted.settings.chat.engine == OPENVINO)
+        why = f"{speaker.label} is not exported"
+        return EngineChoice(None, why, speaker.export_command, wanted.settings.chat.engine == OPENVINO)
     missing = missing_package()
     if missing:
         return EngineChoice(None, f"the package {missing} is not installed", INSTALL, True)
@@ -112,40 +137,53 @@ class _DoesNotFitError(Exception):
         self.remedy = remedy
 
 
-def _find(wanted: _Wanted) -> tuple[str, dict[str, Any] | None]:
-    """The export of the version itself, else the one of its base."""
-    found = find_export(wanted.registry.store, wanted.family, wanted.version)
+def find_speaker_export(store: Store, speaker: Speaker) -> tuple[str, dict[str, Any] | None]:
+    """Name and record of the export of the version itself, else of its base. Raises RegistryError, StoreError."""
+    found = find_export(store, speaker.family, speaker.version) if speaker.version else None
     if found is not None:
-        return wanted.version, found
-    name = base_export_name(wanted.trained.base.name)
-    return name, find_export(wanted.registry.store, wanted.family, name)
+        return speaker.version, found
+    name = base_export_name(speaker.base)
+    return name, find_export(store, speaker.family, name)
+
+
+def can_share(beside: Engine | None, name: str) -> bool:
+    """Whether an engine that is there already can speak for a version on the exported base of this name."""
+    return isinstance(beside, OpenVinoEngine) and beside.takes_adapters and beside.folder.name == name
 
 
 def _open(wanted: _Wanted, name: str, record: dict[str, Any]) -> OpenVinoEngine:
     """Loaded. Raises _DoesNotFitError, RegistryError, StoreError, BaseModelError."""
-    settings, version = wanted.settings, wanted.version
+    settings, speaker, beside = wanted.settings, wanted.speaker, wanted.beside
     try:
         footprint = Footprint(int(record["weights_bytes"]), float(record["cache_token_bytes"]))
         parameters = int(record["parameters"])
     except (KeyError, TypeError, ValueError):
-        raise RegistryError(f"export.json of {wanted.family} {name} does not say how large it is.") from None
-    merged = name == version
-    tokens = _fit(footprint if merged else footprint.with_adapter(), settings.chat.cache_tokens)
-    folder = fetch_export(wanted.registry.store, wanted.family, name, settings.paths.cache / "exports")
-    adapters = {} if merged else {version: wanted.trained.folder}
+        raise RegistryError(f"export.json of {speaker.family} {name} does not say how large it is.") from None
+    if speaker.adapter and isinstance(beside, OpenVinoEngine) and can_share(beside, name):
+        logger.info("%s speaks through the engine that is there, with its own adapter", speaker.label)
+        return beside.with_adapter(speaker.version, speaker.adapter)
+    plain = name == speaker.version or speaker.adapter is None
+    tokens = _fit(footprint if plain else footprint.with_adapter(), settings.chat.cache_tokens)
+    folder = fetch_export(wanted.registry.store, speaker.family, name, settings.paths.cache / "exports")
+    adapters = {} if plain or speaker.adapter is None else {speaker.version: speaker.adapter}
     options = EngineOptions(tokens, settings.chat.replies_at_once, adapters=adapters)
-    engine = OpenVinoEngine(folder, options, "" if merged else version, parameters)
+    engine = OpenVinoEngine(folder, options, speaker.version if adapters else "", parameters)
     engine.load()
-    how = "its adapter merged in" if merged else "its adapter put on at run time"
-    logger.info("OpenVINO speaks for %s %s: exported in %s bits, %s", wanted.family, version, record["bits"], how)
+    logger.info("OpenVINO speaks for %s: exported in %s bits, %s", speaker.label, record["bits"], _how(speaker, name))
     return engine
+
+
+def _how(speaker: Speaker, name: str) -> str:
+    if speaker.adapter is None:
+        return "as it is"
+    return "its adapter merged in" if name == speaker.version else "its adapter put on at run time"
 
 
 def _fit(footprint: Footprint, wanted: int) -> int:
     """Tokens of cache that fit, with the reason where they are fewer than wanted."""
-    available = available_host_bytes()
+    available = free_host_bytes()
     tokens = footprint.fitting_tokens(available, wanted)
-    needed = footprint.serving_bytes(min(wanted, 1024)) / GIB
+    needed = footprint.least_bytes() / GIB
     if not tokens:
         raise _DoesNotFitError(
             f"the exported model takes {needed:.1f} GiB, and {(available or 0) / GIB:.1f} GiB are free",
@@ -156,13 +194,13 @@ def _fit(footprint: Footprint, wanted: int) -> int:
     return tokens
 
 
-def _refuse_torch(trained: TrainedVersion, error: _DoesNotFitError) -> None:
-    """Torch keeps four bytes a number on a CPU: where the packed model does not fit, it hardly does."""
-    parameters, available = trained.run["base"].get("parameters"), available_host_bytes()
-    if parameters and available is not None and 4 * parameters + PROCESS_BYTES > available:
+def _refuse_torch(speaker: Speaker, error: _DoesNotFitError) -> None:
+    """Torch keeps at least two bytes a number on a CPU: where that does not fit, it need not be imported."""
+    parameters, available = speaker.parameters, available_host_bytes()
+    if parameters and available is not None and 2 * parameters > available:
         raise BaseModelError(
-            f"{trained.base.name} does not fit into this machine: {error}.",
-            instead=f"With torch it takes {(4 * parameters + PROCESS_BYTES) / GIB:.1f} GiB.",
+            f"{speaker.base} does not fit into this machine: {error}.",
+            instead=f"With torch its weights alone take {2 * parameters / GIB:.1f} GiB.",
             remedies=[("Serve it on", error.remedy)],
         ) from None
 

@@ -6,6 +6,7 @@ A process of its own because a step of GenAI holds Python's lock: with a long pr
 stand still for seconds. Both ways it is one JSON object a line:
 
 in   {"add": 7, "ids": […], "sampling": {…}, "ends": […], "adapter": ""}     {"stop": 7}
+     {"adapters": {"name": {"file": "…", "scale": 2.0}}}
 out  {"ready": {"seconds": 1.9, "cache_bytes": …}}     {"failed": "…"}       {"id": 7, "tokens": […], "done": false}
 """
 
@@ -22,13 +23,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from openvino_genai import AdapterConfig, ContinuousBatchingPipeline, GenerationConfig, GenerationHandle
+from character_chatbot.engines.openvino_pipeline import (
+    BLOCK_TOKENS,
+    adapter_config,
+    build_pipeline,
+    generation_config,
+    load_adapters,
+)
 
-MODEL = "openvino_model.xml"
-BLOCK_TOKENS = 32  # of OpenVINO's paged cache on a CPU
+if TYPE_CHECKING:
+    from openvino_genai import GenerationHandle
+
 FIRST_ID = 1  # of requests; lower ones are the worker's own
-STEP_TOKENS = 256  # of a prompt in one step: others get their next token in between
+SHARED_TOKENS = 2 * BLOCK_TOKENS  # a prompt that begins like one being read waits for that, and reads only the rest
+REMEMBERED_PROMPTS = 64  # of which the cache may have something; it forgets by itself
 
 
 class Worker:
@@ -41,12 +49,22 @@ class Worker:
     """
 
     def __init__(self, folder: Path, options: dict[str, Any], answer: Any) -> None:
-        self._answer = answer
+        self._answer, self._folder, self._options = answer, folder, options
+        self._change: dict[str, Any] | None = None  # adapters to be loaded once nobody speaks
         self._handles: dict[int, GenerationHandle] = {}
         self._waiting: deque[dict[str, Any]] = deque()
-        self._adapters = _load_adapters(options["adapters"])
-        self._pipeline = _build_pipeline(folder, options, self._adapters)
+        self._reading: dict[int, list[int]] = {}  # prompts without a first token
+        self._read: deque[list[int]] = deque(maxlen=REMEMBERED_PROMPTS)
+        self._load(options["adapters"])
+
+    def _load(self, adapters: dict[str, dict[str, Any]]) -> None:
+        """The pipeline with these adapters: it takes none later, and a second one ends its prompt cache."""
+        self._adapters = load_adapters(adapters)
+        self._read.clear()
+        self._pipeline: Any = None  # the model is never there twice
+        self._pipeline = build_pipeline(self._folder, self._options, self._adapters)
         self._active: str | None = None if self._adapters else ""
+        self._caches = len(self._adapters) <= 1
 
     def handle(self, order: dict[str, Any]) -> None:
         """Take an order of the other side."""
@@ -54,14 +72,19 @@ class Worker:
             self._waiting.append(order)
         elif "stop" in order:
             self._stop(order["stop"])
+        elif "adapters" in order:
+            self._change = order["adapters"]
 
     @property
     def busy(self) -> bool:
-        return bool(self._handles or self._waiting)
+        return bool(self._handles or self._waiting or self._change is not None)
 
     def step(self) -> None:
         """Begin what waits, as far as its adapter allows; one step of all that runs."""
-        self._begin()
+        if self._change is None:
+            self._begin()
+        elif not self._handles:
+            self._take_change()
         if self._handles:
             self._pipeline.step()
             for number in tuple(self._handles):
@@ -69,20 +92,51 @@ class Worker:
 
     def _begin(self) -> None:
         """In the order of asking. An adapter speaks for all that runs: another one waits until it is over."""
+        held: deque[dict[str, Any]] = deque()
         while self._waiting and (not self._handles or self._waiting[0]["adapter"] == self._active):
             order = self._waiting.popleft()
+            if self._is_being_read(order["ids"]):
+                held.append(order)
+                continue
             try:
                 self._activate(order["adapter"])
                 self._handles[order["add"]] = self._add(order)
+                self._reading[order["add"]] = order["ids"]
             except Exception as error:
                 self._answer({"id": order["add"], "tokens": [], "done": True, "error": str(error).splitlines()[0]})
+        self._waiting.extendleft(reversed(held))
+
+    def _take_change(self) -> None:
+        """Load the model anew with other adapters, or as it was where they cannot be had."""
+        wanted, self._change = self._change or {}, None
+        started = time.monotonic()
+        try:
+            self._load(wanted)
+        except Exception as error:
+            self._load(self._options["adapters"])
+            self._answer({"failed": describe(error)})
+            return
+        self._options = self._options | {"adapters": wanted}
+        self._answer({"ready": {"seconds": round(time.monotonic() - started, 2)} | self.measures()})
+
+    def _is_being_read(self, ids: list[int]) -> bool:
+        """Whether another prompt, halfway through, begins like this one, and the cache will have that from it alone.
+
+        Visitors who come at once to the same character share its persona: one of them reads it for all.
+        """
+        if not self._caches:
+            return False
+        shared = max((_common_prefix(ids, other) for other in self._reading.values()), default=0)
+        if shared < SHARED_TOKENS:
+            return False
+        return shared - max((_common_prefix(ids, other) for other in self._read), default=0) >= SHARED_TOKENS
 
     def _add(self, order: dict[str, Any]) -> GenerationHandle:
         import numpy as np
         import openvino
 
         ids = openvino.Tensor(np.array([order["ids"]], np.int64))
-        return self._pipeline.add_request(order["add"], ids, _generation_config(order["sampling"], order["ends"]))
+        return self._pipeline.add_request(order["add"], ids, generation_config(order["sampling"], order["ends"]))
 
     def _activate(self, adapter: str) -> None:
         """GenAI takes adapters only in generate(); requests that are added later speak with the last ones."""
@@ -91,8 +145,8 @@ class Worker:
         import numpy as np
         import openvino
 
-        config = _generation_config({"max_new_tokens": 1, "temperature": 0.0}, [0])
-        config.adapters = _adapter_config([self._adapters[adapter]] if adapter else [])
+        config = generation_config({"max_new_tokens": 1, "temperature": 0.0}, [0])
+        config.adapters = adapter_config([self._adapters[adapter]] if adapter else [])
         self._pipeline.generate([openvino.Tensor(np.array([[0]], np.int64))], [config])
         self._active = adapter
 
@@ -106,7 +160,12 @@ class Worker:
             for output in handle.read().values():
                 tokens += output.generated_ids
         if tokens or done:
-            self._answer({"id": number, "tokens": tokens, "done": done})
+            self._told(number, tokens, done)
+
+    def _told(self, number: int, tokens: list[int], done: bool) -> None:
+        self._answer({"id": number, "tokens": tokens, "done": done})
+        if number in self._reading:
+            self._read.append(self._reading.pop(number))
         if done:
             del self._handles[number]
 
@@ -114,6 +173,7 @@ class Worker:
         """Silent if it is over already."""
         self._waiting = deque(order for order in self._waiting if order["add"] != number)
         handle = self._handles.pop(number, None)
+        self._reading.pop(number, None)
         if handle is not None:
             handle.cancel()
             self._pipeline.step()  # lets go of its cache
@@ -124,52 +184,15 @@ class Worker:
         return {"cache_bytes": found.cache_size_in_bytes, "cache_share": found.cache_usage / 100}
 
 
-def _load_adapters(given: dict[str, dict[str, Any]]) -> dict[str, tuple[Any, float]]:
-    from openvino_genai import Adapter
-
-    return {name: (Adapter(each["file"]), each["scale"]) for name, each in given.items()}
-
-
-def _adapter_config(adapters: list[tuple[Any, float]]) -> AdapterConfig:
-    """GenAI's "alpha" is the whole factor, PEFT's alpha / r."""
-    from openvino_genai import AdapterConfig
-
-    found = AdapterConfig(AdapterConfig.Mode.MODE_DYNAMIC)
-    for adapter, scale in adapters:
-        found.add(adapter, scale)
-    return found
+def _common_prefix(one: list[int], other: list[int]) -> int:
+    """How many tokens both begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (left, right) in pairs if left != right), min(len(one), len(other)))
 
 
-def _build_pipeline(
-    folder: Path, options: dict[str, Any], adapters: dict[str, tuple[Any, float]]
-) -> ContinuousBatchingPipeline:
-    from openvino_genai import ContinuousBatchingPipeline, SchedulerConfig
-
-    scheduler = SchedulerConfig()
-    scheduler.cache_size = 0
-    scheduler.num_kv_blocks = max(2, -(-options["cache_tokens"] // BLOCK_TOKENS))
-    scheduler.max_num_seqs = options["replies_at_once"]
-    scheduler.max_num_batched_tokens = STEP_TOKENS
-    # The cache knows tokens, not adapters: with several, it would give one version what another has read.
-    scheduler.enable_prefix_caching = len(adapters) <= 1
-    properties: dict[str, Any] = {"INFERENCE_NUM_THREADS": options["threads"]} if options["threads"] else {}
-    if adapters:
-        properties["adapters"] = _adapter_config(list(adapters.values()))
-    return ContinuousBatchingPipeline(str(folder), scheduler, "CPU", properties)
-
-
-def _generation_config(sampling: dict[str, Any], ends: list[int]) -> GenerationConfig:
-    from openvino_genai import GenerationConfig
-
-    config = GenerationConfig(max_new_tokens=sampling["max_new_tokens"])
-    config.stop_token_ids = set(ends)
-    config.eos_token_id = ends[0]  # else GenAI takes the one of config.json, and refuses a base that has none there
-    config.repetition_penalty = sampling.get("repetition_penalty", 1.0)
-    if sampling["temperature"] > 0:
-        config.do_sample = True
-        config.temperature, config.top_p = sampling["temperature"], sampling["top_p"]
-        config.rng_seed = sampling["seed"]
-    return config
+def describe(error: Exception) -> str:
+    """GenAI says first where in its sources it failed, and last why."""
+    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
 
 
 def run(folder: Path, options: dict[str, Any], orders: IO[str], answers: IO[str]) -> None:
@@ -183,7 +206,7 @@ def run(folder: Path, options: dict[str, Any], orders: IO[str], answers: IO[str]
     try:
         worker = Worker(folder, options, answer)
     except Exception as error:
-        answer({"failed": str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__})
+        answer({"failed": describe(error)})
         return
     answer({"ready": {"seconds": round(time.monotonic() - started, 2)} | worker.measures()})
     _serve(worker, orders)

@@ -20,13 +20,19 @@ if TYPE_CHECKING:
 
 
 class PeftEngine:
-    """Loads on first use, once; replies one at a time, since a model is not safe under two generations."""
+    """Loads on first use, once; replies one at a time, since a model is not safe under two generations.
 
-    def __init__(self, base: Base, device: Device, adapter: Path | None = None, token: str = "") -> None:
+    ``cache_tokens``: so many tokens of conversations are kept read.
+    """
+
+    def __init__(
+        self, base: Base, device: Device, adapter: Path | None = None, token: str = "", cache_tokens: int = 16_384
+    ) -> None:
         self._base, self._device, self._adapter, self._token = base, device, adapter, token
         self._loaded: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None = None
         self._loading = threading.Lock()
-        self._prompts = PromptCache()
+        self._cache_tokens = cache_tokens
+        self._prompts = PromptCache(tokens=cache_tokens)
         self.queue = FairQueue(slots=1)
 
     def load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -37,6 +43,12 @@ class PeftEngine:
                 model = load_model(self._base, self._device, self._token)
                 self._loaded = (self._with_adapter(model), tokenizer)
             return self._loaded
+
+    def close(self) -> None:
+        """Let go of the model; a reply at hand keeps it to its end, a later one loads it again."""
+        with self._loading:
+            self._loaded = None
+            self._prompts = PromptCache(tokens=self._cache_tokens)
 
     def _with_adapter(self, model: PreTrainedModel) -> Any:
         if self._adapter is None:

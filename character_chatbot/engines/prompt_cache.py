@@ -1,6 +1,6 @@
 """What torch has read before: keys and values of the last prompts, so that the next one is read from where it differs.
 
-cache = PromptCache(capacity=4)
+cache = PromptCache(capacity=4, tokens=16_384)
 past = cache.take(prompt)               # for model.generate(past_key_values=past); may be empty
 cache.keep(read_ids, past)              # after the reply: prompt and reply, as far as they were read
 """
@@ -23,10 +23,13 @@ class _Kept:
 
 
 class PromptCache:
-    """The last ``capacity`` conversations, the one unused for longest is forgotten. For one thread at a time."""
+    """The last ``capacity`` conversations of at most ``tokens`` in all, the one unused for longest is forgotten.
 
-    def __init__(self, capacity: int = 4) -> None:
-        self._capacity = capacity
+    For one thread at a time.
+    """
+
+    def __init__(self, capacity: int = 4, tokens: int = 16_384) -> None:
+        self._capacity, self._tokens = capacity, tokens
         self._kept: list[_Kept] = []  # the last used one last
 
     def take(self, prompt: Sequence[int]) -> Any:
@@ -50,7 +53,8 @@ class PromptCache:
         if not length or not _can_be_cut(past):
             return
         self._kept.append(_Kept(list(ids[:length]), past))
-        del self._kept[: -self._capacity]
+        while len(self._kept) > self._capacity or sum(len(kept.ids) for kept in self._kept) > self._tokens:
+            del self._kept[0]
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:

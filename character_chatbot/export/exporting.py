@@ -13,17 +13,15 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from character_chatbot.bases import HUB, Base, load_model
-from character_chatbot.corpus import read_corpus
+from character_chatbot.bases import load_model
 from character_chatbot.engines.base import Sampling
 from character_chatbot.engines.openvino_engine import EngineOptions, OpenVinoEngine
 from character_chatbot.engines.plain_tokenizer import PlainTokenizer
-from character_chatbot.export.agreement import GREEDY_TOKENS, Agreement, Pair, measure_agreement, measure_greedy
+from character_chatbot.export.agreement import GREEDY_TOKENS, Agreement, measure_agreement, measure_greedy
 from character_chatbot.export.architecture import Architecture, read_architecture
 from character_chatbot.export.footprint import cache_token_bytes, check_export_fits
 from character_chatbot.export.graph import build_graph
@@ -31,18 +29,16 @@ from character_chatbot.export.packages import INSTALL, missing_package, package_
 from character_chatbot.export.shelf import (
     RECORD,
     TOKENIZER_FILES,
-    base_export_name,
     find_export,
     publish_export,
     remove_export,
 )
+from character_chatbot.export.subject import Subject, base_subject, find_base_folder, find_pairs, version_subject
 from character_chatbot.export.weights import Weights
 from character_chatbot.machine.devices import Device, choose_device
 from character_chatbot.machine.machine_memory import available_host_bytes
-from character_chatbot.prompts import Turn, build_messages, encode_prompt, encode_reply, end_of_turn
-from character_chatbot.training.evaluation import choose_replies
-from character_chatbot.training.examples import encode_dialogues
-from character_chatbot.version import TrainedVersion, open_version
+from character_chatbot.prompts import end_of_turn
+from character_chatbot.version import open_version
 from config import Settings
 from utils.errors import BaseModelError
 from utils.files import write_atomic
@@ -53,8 +49,6 @@ logger = logging.getLogger(__name__)
 # A smaller base loses more by 4 bits, and is fast enough in 8.
 FOUR_BITS_FROM = 250_000_000  # parameters
 FLOAT32_UP_TO = 1_000_000_000  # parameters: torch compares in float32
-ANSWER = "I have told you before, and it is true."
-QUESTIONS = ("Who are you?", "What happened last night?", "I do not believe you.", "Where are we going now?")
 
 
 @dataclass(frozen=True)
@@ -62,7 +56,7 @@ class ExportRequest:
     """``version`` None: the latest. ``bits`` 0: as the settings say. ``out``: a folder instead of the registry.
 
     ``runtime_adapter``: the base alone, which serves all versions on it with their adapters put on at run time.
-    ``again``: in place of the export that is there.
+    ``again``: in place of the export that is there. ``base``: a base by its name, no version; or a fine-tuned model.
     """
 
     family: str
@@ -71,6 +65,7 @@ class ExportRequest:
     out: Path | None = None
     runtime_adapter: bool = False
     again: bool = False
+    base: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,20 +86,26 @@ def export_version(request: ExportRequest, settings: Settings, registry: Registr
     """
     if missing_package():
         raise BaseModelError(f"the package {missing_package()} is not installed.", remedies=[("Install it", INSTALL)])
-    found = registry.resolve(request.family, request.version)
-    trained = open_version(registry.fetch(request.family, found.version, settings.paths.cache / "versions"))
-    name = base_export_name(trained.base.name) if request.runtime_adapter else found.version
+    subject = _find_subject(request, settings, registry)
     if request.out is None and not request.again:
-        made = find_export(registry.store, request.family, name)
+        made = find_export(registry.store, request.family, subject.name)
         if made is not None:
-            return ExportOutcome(name, made, reused=True)
+            return ExportOutcome(subject.name, made, reused=True)
     with tempfile.TemporaryDirectory(prefix="export-", dir=_workplace(settings)) as side:
-        record = _make(Path(side), trained, request, settings)
+        record = _make(Path(side), subject, request, settings)
         if request.out is not None:
             shutil.copytree(side, request.out, dirs_exist_ok=True)
         else:
-            _publish(registry, request, name, Path(side))
-    return ExportOutcome(name, record)
+            _publish(registry, request, subject.name, Path(side))
+    return ExportOutcome(subject.name, record)
+
+
+def _find_subject(request: ExportRequest, settings: Settings, registry: Registry) -> Subject:
+    if request.base:
+        return base_subject(request.base, settings)
+    found = registry.resolve(request.family, request.version)
+    trained = open_version(registry.fetch(request.family, found.version, settings.paths.cache / "versions"))
+    return version_subject(trained, request.runtime_adapter)
 
 
 def _workplace(settings: Settings) -> Path:
@@ -119,19 +120,19 @@ def _publish(registry: Registry, request: ExportRequest, name: str, folder: Path
     publish_export(registry.store, request.family, name, folder)
 
 
-def _make(folder: Path, trained: TrainedVersion, request: ExportRequest, settings: Settings) -> dict[str, Any]:
+def _make(folder: Path, subject: Subject, request: ExportRequest, settings: Settings) -> dict[str, Any]:
     """Write the export into ``folder``; what export.json says of it."""
-    source = find_base_folder(trained.base, settings.secrets.hf_token.reveal())
+    source = find_base_folder(subject.base, settings.secrets.hf_token.reveal())
     shape = read_architecture(source)
-    weights = Weights.open(source, None if request.runtime_adapter else trained.folder)
+    weights = Weights.open(source, subject.adapter)
     bits = choose_bits(request.bits or settings.export.bits, weights.count())
     check_export_fits(weights, bits, folder, available_host_bytes())
     seconds = write_model(folder, source, shape, weights, bits)
-    copy_tokenizer(trained.folder, folder)
-    agreement = _compare(folder, trained, request, settings, weights.count())
+    copy_tokenizer(subject.tokenizer, folder)
+    agreement = _compare(folder, subject, settings, weights.count())
     record = {
-        "base": trained.base.name,
-        "version": None if request.runtime_adapter else trained.folder.name,
+        "base": subject.base.name,
+        "version": subject.version,
         "bits": bits,
         "parameters": weights.count(),
         "weights_bytes": (folder / "openvino_model.bin").stat().st_size,
@@ -143,20 +144,6 @@ def _make(folder: Path, trained: TrainedVersion, request: ExportRequest, setting
     write_atomic(folder / RECORD, json.dumps(record, indent=2))
     _refuse_beyond(agreement, settings, bits)
     return record
-
-
-def find_base_folder(base: Base, token: str = "") -> Path:
-    """Where a base's config.json and weights are; fetched from the hub where they are not. Raises BaseModelError."""
-    if base.kind != HUB:
-        return Path(base.location)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    try:
-        return Path(snapshot_download(base.location, allow_patterns=["*.json", "*.safetensors"], token=token or None))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise BaseModelError(f"base model {base.name} is not on this machine: {why}") from None
 
 
 def choose_bits(wanted: int, parameters: int) -> int:
@@ -190,20 +177,18 @@ def copy_tokenizer(source: Path, folder: Path) -> None:
             shutil.copy(source / name, folder / name)
 
 
-def _compare(
-    folder: Path, trained: TrainedVersion, request: ExportRequest, settings: Settings, parameters: int
-) -> Agreement:
+def _compare(folder: Path, subject: Subject, settings: Settings, parameters: int) -> Agreement:
     """Against torch in the most exact format that is affordable. A base is compared without the adapter."""
     from dataclasses import replace
 
     tokenizer = PlainTokenizer(folder)
-    pairs = find_pairs(tokenizer, trained, settings)
+    pairs = find_pairs(tokenizer, subject, settings)
     device = choose_device()
     if device.kind == "cpu" and parameters > FLOAT32_UP_TO:
         device = Device("cpu", "bfloat16", "in float32 it takes too much memory")
-    model = load_model(trained.base, device, settings.secrets.hf_token.reveal())
-    if not request.runtime_adapter:
-        model = _with_adapter(model, trained.folder)
+    model = load_model(subject.base, device, settings.secrets.hf_token.reveal())
+    if subject.adapter:
+        model = _with_adapter(model, subject.adapter)
     found = measure_agreement(folder, model, pairs)
     engine = OpenVinoEngine(folder, EngineOptions(cache_tokens=4096))
     greedy = Sampling(max_new_tokens=GREEDY_TOKENS, temperature=0.0, repetition_penalty=1.0)
@@ -221,28 +206,6 @@ def _with_adapter(model: Any, folder: Path) -> Any:
     from peft import PeftModel
 
     return PeftModel.from_pretrained(model, str(folder), use_safetensors=True).eval()
-
-
-def find_pairs(tokenizer: PlainTokenizer, trained: TrainedVersion, settings: Settings) -> list[Pair]:
-    """Held-out replies of the series where it is at hand; else its characters asked a few questions."""
-    corpus, _ = read_corpus(settings.paths.data)
-    if corpus is not None:
-        dialogues = corpus.build_dialogues(settings, trained.characters)
-        examples = encode_dialogues(cast(Any, tokenizer), dialogues.held_out, dialogues, settings.training.max_length)
-        chosen = choose_replies(examples, settings.export.compared_replies, settings.training.seed)
-        if chosen:
-            return [(each.input_ids[: -len(each.reply_ids)], each.reply_ids) for each in chosen]
-    return list(_ask(tokenizer, trained, trained.characters))
-
-
-def _ask(tokenizer: PlainTokenizer, trained: TrainedVersion, characters: Sequence[str]) -> list[Pair]:
-    pairs: list[Pair] = []
-    for name in characters[:4]:
-        for question in QUESTIONS:
-            messages = build_messages(trained.cast.get(name), trained.title, [Turn("Visitor", question)])
-            plain = cast(Any, tokenizer)
-            pairs.append((encode_prompt(plain, messages), encode_reply(plain, ANSWER)))
-    return pairs
 
 
 def _refuse_beyond(agreement: Agreement, settings: Settings, bits: int) -> None:

@@ -133,7 +133,7 @@ def _damaged(family: str, name: str, file: str) -> RegistryError:
 
 
 def _command(family: str, name: str, again: bool = False) -> str:
-    version = "" if name.startswith("base-") else f" --version {name}"
+    version = " --runtime-adapter" if name.startswith("base-") else f" --version {name}"
     return f"python training_pipeline.py export {family}{version}{' --again' if again else ''}"
 
 
