@@ -25,6 +25,7 @@ from utils.errors import DataError, SuiteError, UsageError
 
 CAST = Cast([Character("Kit", ("Kitty",)), Character("Mia Wren")])
 MODEL = "llama:1:Kit"
+ADDRESS = "http://127.0.0.1"
 
 
 class RecordingEngine(EchoEngine):
@@ -57,12 +58,12 @@ class Place:
         )
         self.service = Service(settings, lambda *_: source)
         self.app = asyncio.run(_build(self.service, settings))
-        self.http = TestClient(self.app)
+        self.http = TestClient(self.app, base_url=ADDRESS)
 
     def openai(self, key: str = "none") -> Any:
         import openai
 
-        return openai.OpenAI(base_url="http://testserver/v1", api_key=key, http_client=self.http, max_retries=0)
+        return openai.OpenAI(base_url=f"{ADDRESS}/v1", api_key=key, http_client=self.http, max_retries=0)
 
     def post(self, content: Any, route: str = "chat/completions", **headers: str) -> Any:
         body = content if isinstance(content, bytes) else json.dumps(content)
@@ -133,6 +134,44 @@ def test_a_text_is_gone_on_with(make_place: Callable[..., Place]) -> None:
     assert "".join(piece.choices[0].text for piece in pieces) == "just a question"
 
 
+def test_what_sillytavern_sends_is_answered(make_place: Callable[..., Place]) -> None:
+    """Fields of its "Custom (OpenAI-compatible)" source, by its src/endpoints/backends/chat-completions.js."""
+    place = make_place()
+    talk = [
+        said("", "system"), said("[Start a new Chat]", "system"), said("Ahoy.", "assistant"), said("who goes there"),
+        said("[Write the next reply only as Kit.]", "system"),
+    ]  # fmt: skip
+    sent = {
+        "messages": talk, "model": MODEL, "temperature": 1, "max_tokens": 16_384, "stream": True, "top_k": 0,
+        "presence_penalty": 0, "frequency_penalty": 0, "min_p": 0, "top_p": 1, "repetition_penalty": 1, "n": 1,
+        "seed": -1, "logit_bias": {}, "logprobs": True, "top_logprobs": 5, "tools": [], "reasoning_effort": "auto",
+    }  # fmt: skip
+    answer = place.post(sent | {"stop": [""]})
+    assert answer.status_code == 200
+    assert "who goes" in "".join(
+        json.loads(line[6:])["choices"][0]["delta"].get("content", "")
+        for line in answer.text.splitlines()
+        if line.startswith("data: {")
+    )
+    messages, sampling = place.engine.asked[0]
+    assert [message["role"] for message in messages] == ["system", "user"]
+    assert "only as Kit" in messages[0]["content"]
+    assert "Kit has begun with: Ahoy." in messages[0]["content"]
+    assert (sampling.max_new_tokens, sampling.seed) == (4096, None)
+    assert place.post(sent | {"stop": [f"\nname {number}:" for number in range(40)]}).status_code == 200
+    assert place.post({"model": MODEL, "messages": [said("hi")] * 1200}).status_code == 200
+
+
+@pytest.mark.parametrize("before", [[], [said("where is the boat")]], ids=["a greeting", "a talk"])
+def test_the_character_goes_on_with_its_own_words(before: Any, make_place: Callable[..., Place]) -> None:
+    place = make_place()
+    answer = place.post({"model": MODEL, "messages": [*before, said("It was", "assistant")]})
+    assert answer.json()["choices"][0]["message"]["content"] == "Go on."
+    messages = place.engine.asked[0][0]
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"][: 2 + len(before) * 2]
+    assert "It was" in messages[0 if not before else 2]["content"]
+
+
 def test_stops_end_a_reply_and_the_engine(make_place: Callable[..., Place]) -> None:
     place = make_place()
     done = place.openai().chat.completions.create(model=MODEL, messages=[said("one two END three")], stop=["END"])
@@ -164,7 +203,12 @@ def test_a_stop_across_pieces_is_never_shown() -> None:
         ({"model": MODEL, "messages": [said("hi")], "tools": [{}]}, 400, "tools cannot be had"),
         ({"model": MODEL, "messages": [said("hi")], "n": 3}, 400, "n"),
         ({"model": MODEL, "messages": [said("hi")], "temperature": "warm"}, 400, "temperature"),
-        ({"model": MODEL, "messages": [said("hi", "assistant")]}, 400, "end with a user"),
+        ({"model": MODEL, "messages": [said("Be kind.", "system")]}, 400, "end with a user"),
+        ({"model": MODEL, "messages": [said("hi")], "stop": {"a": 1}}, 400, "stop"),
+        ({"model": MODEL, "messages": {"role": "user"}}, 400, "messages"),
+        ({"model": ["x"], "messages": [said("hi")]}, 400, "model"),
+        ([1, 2], 400, "the body"),
+        (b'{"model":"Kit","messages":' + b'[{"content":' * 5000 + b"1" + b"}]" * 5000 + b"}", 400, ""),
         ({"model": MODEL, "messages": [said(" \x00 ")]}, 400, "end with a user"),
         ({"model": "gpt-4", "messages": [said("hi")]}, 404, "there is no model 'gpt-4'. There are: llama:1:Kit"),
         ({"model": "llama:9:Kit", "messages": [said("hi")]}, 404, "there is no model"),

@@ -154,7 +154,7 @@ def client_for(tmp_path: Path) -> Callable[[Settings], Any]:
         return web.build_app(build_page(service, Registry(FolderStore(tmp_path)), "llama"), settings, service)
 
     # Within a loop: without one gradio makes a loop for each lock and never closes it.
-    return lambda settings: TestClient(asyncio.run(build(settings)))
+    return lambda settings: TestClient(asyncio.run(build(settings)), base_url="http://127.0.0.1")
 
 
 def test_the_page_loads_nothing_from_elsewhere_and_offers_two_calls(client_for: Callable[[Settings], Any]) -> None:

@@ -148,6 +148,7 @@ def test_a_folder_in_the_way_is_a_sentence(tmp_path: Path) -> None:
 ACTS: dict[str, Callable[[ChatStore, str, str, int], Any]] = {
     "get": lambda store, owner, talk, message: store.get(owner, talk),
     "rename": lambda store, owner, talk, message: store.rename(owner, talk, "Mine"),
+    "join": lambda store, owner, talk, message: store.join(owner, talk, ["Cleo"]),
     "delete": lambda store, owner, talk, message: store.delete(owner, talk),
     "path": lambda store, owner, talk, message: store.path(owner, talk),
     "turns": lambda store, owner, talk, message: store.turns(owner, talk),
@@ -199,7 +200,9 @@ def test_nobody_sees_or_touches_what_is_somebody_elses(store: ChatStore, talk: s
     ACTS[act](store, ME, talk, reply)
 
 
-@pytest.mark.parametrize("act", [name for name in ACTS if name not in {"get", "rename", "delete", "path", "turns"}])
+@pytest.mark.parametrize(
+    "act", [name for name in ACTS if name not in {"get", "rename", "join", "delete", "path", "turns"}]
+)
 def test_a_message_of_another_conversation_is_unknown(store: ChatStore, talk: str, act: str) -> None:
     _, elsewhere = exchange(store, store.begin(OTHER, ["Ada"], "Visitor").id, "Secret", "Quite so", OTHER)
     before = everything(store)

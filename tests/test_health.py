@@ -55,7 +55,7 @@ def client_of(service: Service, folder: Path) -> Any:
         page = build_page(service, Registry(FolderStore(folder)), "llama")
         return web.build_app(page, service.settings, service)
 
-    return TestClient(asyncio.run(build()))
+    return TestClient(asyncio.run(build()), base_url="http://127.0.0.1")
 
 
 def test_health_follows_the_service_and_asks_nobody_for_a_password(tmp_path: Path) -> None:
@@ -188,10 +188,10 @@ def test_the_real_page_tells_what_it_serves(tmp_path: Path) -> None:
         for _ in range(300):
             with urllib.request.urlopen(f"{url}/health", timeout=10) as answer:  # noqa: S310
                 state = json.loads(answer.read())
-            if state == {"state": "ready"}:
+            line = json.loads(file.read_text(encoding="utf-8"))  # is written right after the page says so
+            if state == {"state": "ready"} and line["state"] == "ready":
                 break
             time.sleep(0.1)
-        line = json.loads(file.read_text(encoding="utf-8"))
         assert state == {"state": "ready"}
         assert (line["state"], line["rung"], line["family"], line["version"]) == ("ready", "quotes", "qwen", "")
         assert line["label"].startswith("quotes")

@@ -228,6 +228,28 @@ def test_another_tab_watches_and_may_stop(talk_with: Callable[..., Talk]) -> Non
     assert "(stopped)" in last["transcript"]
 
 
+@pytest.mark.parametrize("come", ["open", "open_conversation"])
+def test_a_tab_that_comes_as_the_reply_ends_shows_all_of_it(come: str, talk_with: Callable[..., Talk]) -> None:
+    talk = talk_with(SlowEngine())
+
+    async def act() -> tuple[View, View]:
+        async with contextlib.aclosing(talk.send(ANN, "Count.")) as views:
+            visit = replace(at(await anext(views)), tab="other")
+            await anext(views)
+            watching = talk.open(visit) if come == "open" else talk.open_conversation(visit, visit.conversation)
+            begun = await anext(watching)
+            talk.writing[visit.conversation].stop()
+            async for _ in views:
+                pass
+            return begun, [view async for view in watching][-1]
+
+    begun, ended = asyncio.run(act())
+    assert texts(begun) == ["Count."]
+    assert not begun["send"]["interactive"]
+    assert texts(ended)[1].startswith("0")
+    assert ended["send"]["interactive"]
+
+
 def test_several_visitors_are_answered_side_by_side(talk_with: Callable[..., Talk]) -> None:
     talk = talk_with(EchoEngine())
 
@@ -543,6 +565,14 @@ def test_a_card_greets_knows_and_instructs(talk_with: Callable[..., Talk]) -> No
     assert "1 thing known<" in view["transcript"], "the greeting is in the note: no turn was left out"
 
 
+def test_the_settings_say_how_much_of_a_lorebook_is_told(talk_with: Callable[..., Talk]) -> None:
+    engine = CountingEngine()
+    talk = talk_with(engine, cards={"Sera": build_card(CARD)})
+    talk.service.settings = make_settings(cards__lore_tokens=3)
+    say(talk, "Is this your lamp?", SERA)
+    assert "The lamp belongs to Sera." not in engine.asked[0][-1]["content"]
+
+
 def test_a_character_of_the_series_has_no_greeting(talk_with: Callable[..., Talk]) -> None:
     talk = talk_with(CountingEngine(), cards={"Sera": build_card(CARD)})
     assert "Say something to begin" in run(talk.pick(ANN))[-1]["transcript"]
@@ -572,6 +602,28 @@ def test_each_cast_has_its_last_conversation_and_new_begins_another(talk_with: C
     begun = run(talk.new(kit))[-1]
     assert begun["visit"]["conversation"] == ""
     assert say(talk, "Again.", at(begun)).conversation not in ("", kit.conversation)
+
+
+def test_who_is_added_joins_the_conversation_that_is_shown(talk_with: Callable[..., Talk]) -> None:
+    talk = talk_with(EchoEngine())
+    visit = say(talk, "Kit alone.")
+    joined = run(talk.gather(replace(visit, also=("Rosa",))))[-1]
+    assert texts(joined) == ["Kit alone.", "Kit alone."]
+    assert "Kit, Rosa" in joined["speaking"]
+    visit = replace(at(joined), also=("Rosa",))
+    assert [each.speaker for each in path(talk, say(talk, "Rosa, and you?", visit))][-1] == "Rosa"
+    assert run(talk.gather(replace(visit, also=())))[-1]["visit"]["conversation"] == ""
+    assert talk.store.get(visit.owner, visit.conversation).characters == ("Kit", "Rosa")
+
+
+def test_nobody_joins_whose_name_the_visitor_has_used(talk_with: Callable[..., Talk]) -> None:
+    talk = talk_with(EchoEngine())
+    visit = say(talk, "Hello.")
+    say(talk, "I am Sera.", replace(visit, name="Sera"))
+    refused = run(talk.gather(replace(visit, also=("Sera",))))[-1]
+    assert "spoken as Sera" in refused["notice"]
+    assert refused["also"]["value"] == []
+    assert talk.store.get(visit.owner, visit.conversation).characters == ("Kit",)
 
 
 def test_search_opens_the_message_on_whatever_branch_it_is(talk_with: Callable[..., Talk]) -> None:
@@ -858,3 +910,21 @@ def test_of_two_clicks_the_later_one_counts(talk_with: Callable[..., Talk]) -> N
     overtaken, later = asyncio.run(act())
     assert overtaken == []
     assert "Rosa" in later[-1]["speaking"]
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["before it is answered", "before the browser has the answer"])
+def test_what_is_sent_right_after_new_belongs_to_the_new_conversation(
+    answered: bool, talk_with: Callable[..., Talk]
+) -> None:
+    talk = talk_with(EchoEngine())
+
+    async def act() -> View:
+        old = at([view async for view in talk.send(replace(ANN, tab="tab"), "One.")][-1], replace(ANN, tab="tab"))
+        moving = asyncio.create_task(anext(talk.new(old)))
+        await (moving if answered else asyncio.sleep(0))
+        sent = [view async for view in talk.send(old, "Two.")]
+        await moving
+        return sent[-1]
+
+    assert texts(asyncio.run(act())) == ["Two.", "Two."]
+    assert sorted(each.messages for each in talk.store.list_of(ANN.owner)) == [2, 2]

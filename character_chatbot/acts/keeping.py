@@ -17,6 +17,7 @@ from character_chatbot.acts.visit import Visit
 from character_chatbot.acts.writing import TICK_SECONDS
 from character_chatbot.chats.chat_files import file_name, read_chat, write_chat
 from character_chatbot.chats.fields import LARGEST_FILE_BYTES
+from character_chatbot.chats.records import Conversation
 from utils.errors import DataError, SuiteError, UsageError
 
 LONGEST_FILE_NAME = 100
@@ -28,6 +29,7 @@ class Keeping(Branching):
     async def open(self, visit: Visit) -> Views:
         """A visitor comes: the characters as soon as they are known, the source as soon as it is loaded."""
         number = self.move(visit)
+        self.arrive(visit, number)  # what is typed while the model is being loaded goes where the browser says
         while self.service.loading and not self.service.characters:
             await asyncio.sleep(TICK_SECONDS)
         if self.service.loading:
@@ -39,8 +41,9 @@ class Keeping(Branching):
         visit = await asyncio.to_thread(self._resume, visit)
         roster = self._roster(visit)
         visit = replace(visit, character=roster["characters"]["value"] or "")
+        writing = self._writing(visit)
         yield lay(roster, await self.show(visit))
-        async with contextlib.aclosing(self.watch(visit)) as views:
+        async with contextlib.aclosing(self.watch(visit, writing)) as views:
             async for view in views:
                 yield view
 
@@ -57,9 +60,24 @@ class Keeping(Branching):
             yield view
 
     async def gather(self, visit: Visit) -> Views:
-        """Others in the scene: the last conversation of just these, or a new one."""
+        """Others in the scene: who is added joins the conversation; without one, the last one of just those left."""
+        shown = await asyncio.to_thread(self.find, visit)
+        if shown and set(shown.characters) < set(visit.cast):
+            yield await self._join(visit, shown)
+            return
         async for view in self._choose(visit, begin=False):
             yield view
+
+    async def _join(self, visit: Visit, shown: Conversation) -> View:
+        """Who is chosen and not yet in the conversation that is shown takes part from now on."""
+
+        def join() -> None:
+            new = [self.service.source.cast.get(name).name for name in visit.cast if name not in shown.characters]
+            self.store.join(visit.owner, shown.id, new)
+
+        view = await self.change(visit, join)
+        joined = "transcript" in view
+        return lay(view, self.look(visit.cast) if joined else {"also": Change(value=list(shown.characters[1:]))})
 
     async def new(self, visit: Visit) -> Views:
         """A new conversation with those who are chosen."""
@@ -69,6 +87,7 @@ class Keeping(Branching):
     async def open_conversation(self, visit: Visit, conversation: str, message: int | None = None) -> Views:
         """Another conversation, at a message that was found in it."""
         visit, number = visit.at(conversation), self.move(visit)
+        writing = self._writing(visit)
 
         def find() -> View:
             self.store.get(visit.owner, conversation)
@@ -82,10 +101,12 @@ class Keeping(Branching):
         except SuiteError as error:
             yield problem(error)
             return
+        finally:
+            self.arrive(visit, number)
         if not self.is_last_move(visit, number):
             return
         yield view
-        async with contextlib.aclosing(self.watch(visit)) as views:
+        async with contextlib.aclosing(self.watch(visit, writing)) as views:
             async for view in views:
                 yield view
 
@@ -151,18 +172,20 @@ class Keeping(Branching):
     async def _choose(self, visit: Visit, begin: bool) -> Views:
         """The conversation with just the chosen ones."""
         number = self.move(visit)
+        view: View = {}
         try:
             if self.service.loading:
                 yield self.look(visit.cast)
                 await self._loaded()
             chosen = await asyncio.to_thread(self._new if begin else self._last_with, visit)
-        except SuiteError as error:
-            yield problem(error)
-            return
-        if self.is_last_move(visit, number):
-            view = lay(self._others(chosen), self.look(visit.cast), await self.show(chosen))
             if self.is_last_move(visit, number):
-                yield view
+                view = lay(self._others(chosen), self.look(visit.cast), await self.show(chosen))
+        except SuiteError as error:
+            view = problem(error)
+        finally:
+            self.arrive(visit, number)
+        if view and self.is_last_move(visit, number):
+            yield view
 
     async def _loaded(self) -> None:
         while self.service.loading:

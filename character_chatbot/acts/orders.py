@@ -12,10 +12,9 @@ from character_chatbot.acts.writing import Order
 from character_chatbot.chats.message_rows import Written
 from character_chatbot.chats.records import CHARACTER, NOTE, USER, Conversation, Message, turns
 from character_chatbot.prompts import Turn
+from character_chatbot.replies.conversation import GO_ON
 from character_chatbot.service import read_name
 from utils.errors import UsageError
-
-GO_ON = "Go on."  # what a character hears who is to continue; it is not kept
 
 
 class Orders(Room):
@@ -83,7 +82,8 @@ class Orders(Room):
         name = source.cast.get(speaker).name
         user = next((each.speaker for each in reversed(path) if each.role == USER), conversation.speaker)
         card = None if source.rung == "quotes" else source.cards.get(name)
-        added = read_card(card, path, name, user, self.service.count_tokens) if card else Additions()
+        count, lore_tokens = self.service.count_tokens, self.service.settings.cards.lore_tokens
+        added = read_card(card, path, name, user, count, lore_tokens=lore_tokens) if card else Additions()
         said = tuple(turns(path))
         while card and said and said[0].speaker == name:  # the greeting, which is in the note
             said = said[1:]

@@ -19,6 +19,7 @@ from character_chatbot.service import Service
 from utils.errors import UsageError
 
 LOADING = "Loading the model…"
+MOVE_SECONDS = 10.0  # that a message waits for the conversation it is to go into
 MOST_TABS = 10_000  # remembered; of the oldest one it is then taken that it has not moved
 
 
@@ -36,6 +37,7 @@ class Room:
         self.writing: dict[str, Writing] = {}  # by conversation
         self._open: dict[str, str] = {}  # the conversation that a tab shows
         self._moves: dict[str, int] = {}  # how often a tab has asked for another one
+        self._arrivals: dict[str, int] = {}  # the last of these moves that is over
 
     def check_free(self, visit: Visit) -> None:
         """Raises SuiteError: nobody can answer, or a reply is on its way in this conversation."""
@@ -63,12 +65,12 @@ class Room:
 
     def view(self, visit: Visit, found: int | None = None) -> View:
         """See :meth:`show`. ``found``: a message to scroll to."""
+        writing = self._writing(visit)  # first: what ends meanwhile is in the path then, not in neither
         conversation = self.find(visit)
         path = self.store.path(visit.owner, visit.conversation) if conversation else []
         visit = visit if conversation else visit.at("")
         visit = self._reach(visit, path, found)
         self._remember(visit)
-        writing = self._writing(visit)
         return {
             "visit": visit.kept(),
             "transcript": self._transcript(visit, path, writing, found),
@@ -98,6 +100,19 @@ class Room:
         """Whether the tab has not asked for another one since: an answer that comes late must not undo that."""
         return self._moves.get(visit.tab, number) == number
 
+    def arrive(self, visit: Visit, number: int) -> None:
+        """A move is over, whatever came of it."""
+        if visit.tab:
+            _put(self._arrivals, visit.tab, max(number, self._arrivals.get(visit.tab, 0)))
+
+    async def settle(self, visit: Visit) -> Visit:
+        """The visit in the conversation that the tab has asked for: what is typed right after that belongs there."""
+        for _ in range(round(MOVE_SECONDS / TICK_SECONDS)):
+            if self._moves.get(visit.tab, 0) <= self._arrivals.get(visit.tab, 0):
+                break
+            await asyncio.sleep(TICK_SECONDS)
+        return visit if self.is_open(visit) else visit.at(self.open_in(visit))
+
     def _remember(self, visit: Visit) -> None:
         if visit.tab:
             _put(self._open, visit.tab, visit.conversation)
@@ -109,9 +124,8 @@ class Room:
         text = writing.order.beginning + writing.text
         return live_block(writing.order.speaker, text, writing.place, writing.expected_wait_seconds)
 
-    async def watch(self, visit: Visit) -> Views:
-        """A reply that another tab has asked for, until it is over."""
-        writing = self._writing(visit)
+    async def watch(self, visit: Visit, writing: Writing | None) -> Views:
+        """A reply that another tab has asked for, until it is over. ``writing``: from before the page was shown."""
         if writing is None:
             return
         seen = ""

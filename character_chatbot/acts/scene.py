@@ -16,8 +16,6 @@ from character_chatbot.chats.turn_order import MENTIONED, ROUND_ROBIN, next_spea
 from character_chatbot.sources import Source
 from utils.errors import UsageError
 
-LORE_TOKENS = 300  # of a lorebook that sets no budget of its own
-
 
 @dataclass(frozen=True)
 class Additions:
@@ -59,21 +57,29 @@ def find_greetings(card: Card, user: str, in_group: bool) -> list[str]:
 
 
 def read_card(
-    card: Card, path: Sequence[Message], speaker: str, user: str, count_tokens: Callable[[str], int]
+    card: Card,
+    path: Sequence[Message],
+    speaker: str,
+    user: str,
+    count_tokens: Callable[[str], int],
+    *,
+    lore_tokens: int,
 ) -> Additions:
-    """What the card adds to the prompt of the next reply."""
+    """What the card adds to the prompt of the next reply; ``lore_tokens``: most of its lorebook."""
     said = [each for each in path if each.role != NOTE]
     parts = [card.system_prompt.replace("{{original}}", "")]
     if said and said[0].speaker == speaker:  # a prompt begins with what is said to the character
         parts.append(f"{card.called} has begun with: {said[0].text}")
     parts.append(card.post_history_instructions.replace("{{original}}", ""))
     note = "\n".join(filled for part in parts if (filled := fill(part, card.called, user).strip()))
-    entries = _find_entries(card, said, speaker, count_tokens)
+    entries = _find_entries(card, said, speaker, count_tokens, lore_tokens)
     texts = tuple(fill(entry.content, card.called, user) for entry in entries)
     return Additions(note, texts, tuple(entry.number for entry in entries))
 
 
-def _find_entries(card: Card, said: Sequence[Message], speaker: str, count_tokens: Callable[[str], int]) -> list[Entry]:
+def _find_entries(
+    card: Card, said: Sequence[Message], speaker: str, count_tokens: Callable[[str], int], lore_tokens: int
+) -> list[Entry]:
     """Entries of the lorebook for what was said, the most important first."""
     if card.book is None:
         return []
@@ -82,5 +88,5 @@ def _find_entries(card: Card, said: Sequence[Message], speaker: str, count_token
     greeting = said[0].alternative if said and said[0].speaker == speaker else None
     moment = Moment(len(own), greeting, frozenset(earlier))
     texts = [f"{each.speaker}: {each.text}" for each in said]
-    found = activate(card.book, texts, LORE_TOKENS, count_tokens, moment)
+    found = activate(card.book, texts, lore_tokens, count_tokens, moment)
     return sorted(found, key=lambda each: -(each.insertion_order if each.priority is None else each.priority))

@@ -31,10 +31,11 @@ class Speaking(Orders):
         from character_chatbot.replies.conversation import read_message
 
         try:
-            self.check_free(visit)
             read_message(text)
             if self.service.loading:
                 yield word(LOADING) | _locked(True)
+            visit = await self.settle(visit)
+            self.check_free(visit)
             await asyncio.to_thread(lambda: self.service.source)
             visit, order = await asyncio.to_thread(self.said, visit, text)
         except SuiteError as error:

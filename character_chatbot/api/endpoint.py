@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from character_chatbot.api.errors import NOT_FOUND, SERVER, ApiError
-from character_chatbot.api.schema import ChatRequest, CompletionRequest, Message
+from character_chatbot.api.schema import MOST_TOKENS, ChatRequest, CompletionRequest, Message
 from character_chatbot.engines.base import Sampling, build_sampling
 from character_chatbot.prompts import Turn
-from character_chatbot.replies.conversation import one_line
+from character_chatbot.replies.conversation import GO_ON, one_line
 from character_chatbot.service import DEFAULT_NAME, LONGEST_NAME_CHARACTERS, Reply, Service
 from character_chatbot.sources import Source
 from utils.errors import SuiteError, UnknownCharacter
@@ -103,15 +104,19 @@ class Endpoint:
     def _asked(
         self, request: ChatRequest | CompletionRequest, character: str, turns: Sequence[Turn], note: str
     ) -> Asked:
-        if not turns or turns[-1].speaker == character:
-            raise ApiError(
-                400, f"the last message is not one to {character}: end with a user's message.", param="messages"
-            )
+        if not turns:
+            raise ApiError(400, f"there is no message to {character}: end with a user's message.", param="messages")
+        if turns[-1].speaker == character:  # a client that wants the last reply to go on, or has begun the next one
+            other = next((turn.speaker for turn in reversed(turns) if turn.speaker != character), DEFAULT_NAME)
+            turns = [*turns, Turn(other, GO_ON)]
+        begun = " ".join(turn.text for turn in itertools.takewhile(lambda turn: turn.speaker == character, turns))
+        if begun:  # a greeting: a prompt begins with what is said to the character
+            note = f"{note}\n{character} has begun with: {begun}".strip()
         return Asked(character, tuple(turns), self._sampling(request), note, tuple(request.stop))
 
     def _sampling(self, request: ChatRequest | CompletionRequest) -> Sampling:
         given = {
-            "max_new_tokens": request.most_tokens,
+            "max_new_tokens": min(request.most_tokens, MOST_TOKENS) if request.most_tokens else None,
             "temperature": request.temperature,
             "top_p": max(request.top_p, 0.01) if request.top_p is not None else None,
             "repetition_penalty": request.repetition_penalty,

@@ -1,8 +1,8 @@
 """What clients send, by OpenAI's reference of chat and text completions, and the limits of it.
 
-What the reference has and a small model cannot do (several choices, tools, log-probabilities) is refused by name. What
-only shades the drawing (the presence and frequency penalties, ``logit_bias``, ``top_k`` and the like) is read past,
-because clients send it unasked; docs/api.md lists it.
+What the reference has and a small model cannot do (several choices, tools) is refused by name. What only shades the
+drawing (the presence and frequency penalties, ``logit_bias``, ``top_k`` and the like) or comes beside the reply
+(``logprobs``, which stay null) is read past, because clients send it unasked; docs/api.md lists it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-MOST_MESSAGES = 400
+MOST_MESSAGES = 5000  # a long chat; the last ones count
 LONGEST_CONTENT = 40_000  # characters of one message; a persona with its lorebook may be long
-LONGEST_STOP = 100
-MOST_STOPS = 8
+LONGEST_STOP = 200
+MOST_STOPS = 64
+MOST_TOKENS = 4096  # of a reply; who asks for more gets so many at most
 
 
 class _Request(BaseModel):
@@ -24,7 +25,7 @@ class _Request(BaseModel):
     temperature: float | None = Field(default=None, ge=0, le=5)
     top_p: float | None = Field(default=None, ge=0, le=1)
     repetition_penalty: float | None = Field(default=None, ge=0.5, le=5)
-    max_tokens: int | None = Field(default=None, ge=1, le=4096)
+    max_tokens: int | None = Field(default=None, ge=1)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     stop: list[Annotated[str, Field(min_length=1, max_length=LONGEST_STOP)]] = Field(default=[], max_length=MOST_STOPS)
     stream: bool = False
@@ -35,12 +36,13 @@ class _Request(BaseModel):
     @field_validator("stop", mode="before")
     @classmethod
     def _one_stop_or_several(cls, given: object) -> object:
-        return [given] if isinstance(given, str) else given or []
+        several = [given] if isinstance(given, str) else given or []
+        return [each for each in several if each != ""] if isinstance(several, list) else several
 
     @model_validator(mode="before")
     @classmethod
     def _refuse(cls, given: Any) -> Any:
-        for name in ("tools", "functions", "logprobs", "suffix", "echo"):
+        for name in ("tools", "functions", "suffix", "echo"):
             if isinstance(given, dict) and given.get(name):
                 raise ValueError(f"{name} cannot be had here")
         return given
@@ -80,7 +82,7 @@ class ChatRequest(_Request):
     """Body of ``POST /v1/chat/completions``."""
 
     messages: list[Message] = Field(min_length=1, max_length=MOST_MESSAGES)
-    max_completion_tokens: int | None = Field(default=None, ge=1, le=4096)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
 
     @property
     def most_tokens(self) -> int | None:

@@ -81,6 +81,23 @@ class Conversations(Database):
             connection.execute("UPDATE conversations SET name = ? WHERE id = ?", (title, conversation))
             return self.get(owner, conversation)
 
+    def join(self, owner: str, conversation: str, characters: Sequence[str]) -> Conversation:
+        """Further characters take part from now on.
+
+        Raises:
+            UnknownConversation.
+            UsageError: more than four, or the user has spoken under one of their names.
+        """
+        with self.writing() as connection:
+            row = self._row(connection, owner, conversation)
+            cast, _ = clean_cast((*json.loads(row["characters"]), *characters), row["speaker"])
+            query = "SELECT DISTINCT speaker FROM messages WHERE conversation = ? AND role = 'user'"
+            spoken = {each["speaker"] for each in connection.execute(query, (conversation,))}
+            if taken := next((name for name in cast if name in spoken), None):
+                raise UsageError(f"you have spoken as {taken} in this conversation: begin a new one.")
+            connection.execute("UPDATE conversations SET characters = ? WHERE id = ?", (json.dumps(cast), conversation))
+            return self.get(owner, conversation)
+
     def delete(self, owner: str, conversation: str) -> None:
         """Delete it with all messages, ratings and votes. Raises UnknownConversation."""
         with self.writing() as connection:

@@ -19,6 +19,10 @@ ASKED = ("visit", "characters", "also", "name", "next", "search")  # parts that 
 Parts = dict[str, Any]  # components by name
 
 
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
 class Wiring:
     """Binds acts to events.
 
@@ -32,11 +36,11 @@ class Wiring:
         self._outputs = [part for name, part in parts.items() if name not in ("name", "search")]
 
     def bind(self, event: Callable[..., Any], act: Callable[..., Views], *more: str, **options: Any) -> None:
-        """Let ``act(visit, values of more…)`` happen at a gradio event."""
+        """Let ``act(visit, values of more…)`` happen at a gradio event; the values are texts."""
         import gradio as gr
 
         async def run(request: Any, *values: Any) -> AsyncIterator[Any]:
-            views = act(self._visit(request, values), *values[len(ASKED) :])
+            views = act(self._visit(request, values), *map(_text, values[len(ASKED) :]))
             async for view in self._by_part(views):
                 yield view
 
@@ -62,6 +66,9 @@ class Wiring:
             outputs=self._outputs,
             show_progress="hidden",
             api_visibility="private",
+            # What the browser says is read by read_visit, whatever it is. Gradio would refuse, with a traceback in the
+            # log, a choice that it does not know (yet, or since a restart), and nothing of it would be on the page.
+            preprocess=False,
             **options,
         )
 

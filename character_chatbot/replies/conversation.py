@@ -19,6 +19,7 @@ from utils.errors import UsageError
 from utils.lines import UNKNOWN
 
 LONGEST_MESSAGE_CHARACTERS = 4000
+GO_ON = "Go on."  # what a character hears who is to go on with its last words
 # C0 and C1 controls but tab and line break; bidirectional embeddings, overrides and isolates (Unicode Annex 9);
 # zero-width space, byte order mark, half surrogates, interlinear annotation, tags. Joiners stay: emoji need them.
 CONTROL = re.compile(
