@@ -177,7 +177,7 @@ class ChatSettings:
     repetition_penalty: float = 1.1
     history_turns: int = 6  # turns of the conversation in the prompt; older ones are left out whole
     engine: str = "auto"  # "torch", "openvino", or what is faster here: torch on CUDA, OpenVINO where an export is
-    cache_tokens: int = 16_384  # of all conversations together, kept by OpenVINO so that they are not read again
+    cache_tokens: int = 16_384  # of all conversations together, kept by the engine so that they are not read again
     replies_at_once: int = 16  # in one batch of OpenVINO; further ones wait in a queue
 
 
@@ -223,6 +223,28 @@ class ThemeSettings:
 
 
 @dataclass(frozen=True)
+class LocationSettings:
+    """Where the scenes of a series take place."""
+
+    # auto: a DistilBERT trained before, else tfidf, else mentions; or majority, mentions, tfidf, distilbert, a folder
+    model: str = "auto"
+    base: str = "distilbert-base-uncased"  # what a DistilBERT starts from: of the hub, or a folder
+    scene_lines: int = 20  # of one stretch where a file marks no scenes
+    minimum_labels: int = 12  # scenes with a known place; with fewer, the names of places answer
+    least_probability: float = 0.3  # below it a place is Unknown
+    allow_new_places: bool = False  # labels may name places that locations.jsonl does not have
+    folds: int = 10  # most groups of episodes that are held out in turn for an evaluation
+    inner_folds: int = 4  # the same, to choose the penalty and the temperature
+    resamples: int = 2000  # of the bootstrap, for the interval of macro F1
+    epochs: int = 15  # most of a DistilBERT
+    patience: int = 3  # epochs without a lower loss on the held-out episodes, after which its training ends
+    learning_rate: float = 5e-5  # of AdamW, for a DistilBERT
+    texts_per_batch: int = 8
+    longest_tokens: int = 512  # that a DistilBERT reads at once; a longer scene is read in parts
+    seed: int = 7
+
+
+@dataclass(frozen=True)
 class NetworkSettings:
     """Who belongs with whom. One weight is made of three counts; a kind with weight 0 is left out of it."""
 
@@ -236,6 +258,36 @@ class NetworkSettings:
 
 
 @dataclass(frozen=True)
+class DashboardSettings:
+    """The analysis pages of the app."""
+
+    shown_characters: int = 20  # the most talkative, in plots; tables have all
+    kept_results: int = 8  # of each kind of analysis; beyond, the one unused for longest is computed again
+    prior_words: float = 500.0  # size of the prior of marking words (docs/dashboard.md); more: only frequent words mark
+    minimum_word_count: int = 5  # a word that all together say less often marks nobody
+    longest_scenes: int = 10  # shown
+    own_themes: int = 12  # at most, that a visitor may type in
+    upload_file_mb: float = 8.0  # a larger file of a visitor is not read
+    upload_files: int = 40  # of a visitor at once
+    upload_rows: int = 100_000  # of all these files together
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """The report of a series in one file; what is not here is as on the pages (``dashboard``)."""
+
+    quoted_lines: int = 24  # of the series, in the whole report: they belong to whoever wrote them
+    quote_characters: int = 200  # of one of them; a longer one is cut
+    themes: int = 10  # the first of the series' themes.json, unless others are asked for
+    scenes: int = 3  # the strongest, of each theme
+    radar_characters: int = 3  # the most talkative, in the radar of themes
+    characters: int = 6  # the most talkative, with the words that mark them
+    pairs: int = 20  # the strongest, in the table
+    pair_timelines: int = 2  # of the strongest pairs
+    table_rows: int = 200  # of each table, and of the numbers that each plot carries
+
+
+@dataclass(frozen=True)
 class HubSettings:
     reach_timeout_seconds: float = 3.0
 
@@ -245,6 +297,9 @@ class AppSettings:
     host: str = "127.0.0.1"
     port: int = 7860
     user: str = "guest"
+    # Names by which a page without a password answers besides localhost, as behind a proxy that asks for the password.
+    hosts: tuple[str, ...] = ()
+    tabs_remembered: int = 200  # of browsers: gradio keeps half a megabyte for each; the one unused for longest goes
     editing: str = "auto"  # characters and cards on the page: "auto" on the loopback and behind the password
 
 
@@ -253,6 +308,7 @@ class CardSettings:
     """Character cards of other programs."""
 
     max_file_mb: float = 10.0  # a larger file is not imported
+    lore_tokens: int = 300  # of a lorebook in one prompt, at most; its own budget counts where that is smaller
 
 
 @dataclass(frozen=True)
@@ -342,7 +398,10 @@ class Settings:
     chats: KeptChatSettings = KeptChatSettings()
     recall: RecallSettings = RecallSettings()
     themes: ThemeSettings = ThemeSettings()
+    locations: LocationSettings = LocationSettings()
     network: NetworkSettings = NetworkSettings()
+    dashboard: DashboardSettings = DashboardSettings()
+    report: ReportSettings = ReportSettings()
     hub: HubSettings = HubSettings()
     app: AppSettings = AppSettings()
     cards: CardSettings = CardSettings()
@@ -650,6 +709,18 @@ RANGES: dict[str, tuple[float, float]] = {
     "themes.sample_lines": (4, 10_000),
     "themes.scene_lines": (1, 100_000),
     "themes.top_lines": (0, 1000),
+    "locations.scene_lines": (1, 100_000),
+    "locations.minimum_labels": (2, 1_000_000),
+    "locations.least_probability": (0.0, 1.0),
+    "locations.folds": (2, 1000),
+    "locations.inner_folds": (2, 1000),
+    "locations.resamples": (10, 1_000_000),
+    "locations.epochs": (1, 1000),
+    "locations.patience": (1, 1000),
+    "locations.learning_rate": (1e-8, 1.0),
+    "locations.texts_per_batch": (1, 4096),
+    "locations.longest_tokens": (16, 131_072),
+    "locations.seed": (0, 2**32 - 1),
     "network.speaks_weight": (0.0, 1000),
     "network.together_weight": (0.0, 1000),
     "network.mentions_weight": (0.0, 1000),
@@ -657,9 +728,29 @@ RANGES: dict[str, tuple[float, float]] = {
     "network.shown_people": (2, 1000),
     "network.suggestions": (1, 1_000_000),
     "network.seed": (0, 2**32 - 1),
+    "dashboard.shown_characters": (1, 500),
+    "dashboard.kept_results": (1, 1000),
+    "dashboard.prior_words": (1.0, 1e9),
+    "dashboard.minimum_word_count": (1, 1_000_000),
+    "dashboard.longest_scenes": (1, 1000),
+    "dashboard.own_themes": (0, 100),
+    "dashboard.upload_file_mb": (0.01, 1000),
+    "dashboard.upload_files": (1, 1000),
+    "dashboard.upload_rows": (1, 10_000_000),
+    "report.quoted_lines": (0, 1000),
+    "report.quote_characters": (10, 2000),
+    "report.themes": (1, 100),
+    "report.scenes": (0, 50),
+    "report.radar_characters": (0, 8),
+    "report.characters": (0, 50),
+    "report.pairs": (0, 1000),
+    "report.pair_timelines": (0, 20),
+    "report.table_rows": (1, 10_000),
     "hub.reach_timeout_seconds": (0.1, 60),
     "app.port": (0, 65_535),
+    "app.tabs_remembered": (1, 100_000),
     "cards.max_file_mb": (0.01, 100),
+    "cards.lore_tokens": (0, 100_000),
     "api.requests_per_minute": (0, 1_000_000),
     "api.wrong_tries": (1, 1000),
     "api.lockout_seconds": (0, 3600),

@@ -50,16 +50,20 @@ def main(arguments: Sequence[str]) -> int:
             from aws.storage import open_registry
             from character_chatbot.page import build_page
             from character_chatbot.web import build_app
+            from dashboard.page import ROUTES, STYLE_SHEETS, lay_out_dashboard
 
             registry = open_registry(settings)
             changed = served.write if served else lambda service: None
             service = build_service(
                 settings, registry, options.family, options.source, options.version, changed=changed
             )
-            page = build_page(service, registry, options.family)
-            app = build_app(
-                page, settings, service, family=options.family, behind_proxy=options.require_password, mcp=options.mcp
+            page = build_page(
+                service, registry, options.family, more_tabs=[lambda: lay_out_dashboard(settings, service.refresh_cast)]
             )
+            app = build_app(
+                page, settings, service, family=options.family, behind_proxy=options.require_password, mcp=options.mcp,
+                more_styles=STYLE_SHEETS, more_routes=ROUTES,
+            )  # fmt: skip
             service.start()
             return serve(app, listener, settings)
 

@@ -7,6 +7,7 @@ python training_pipeline.py models list                          versions; also 
 python training_pipeline.py cards import FILE                    character cards; also list, show, export, delete
 python training_pipeline.py keys new NAME                         a key for programs that speak OpenAI's API
 python training_pipeline.py chats list                           conversations; also show, export, import, delete
+python training_pipeline.py report --out report.html             the whole series as one page that works offline
 python training_pipeline.py status                               what speaks, and why
 python training_pipeline.py settings                             every setting and where it came from
 """
@@ -25,6 +26,7 @@ from character_chatbot.api.commands import add_key_arguments, run_key_action
 from character_chatbot.cards.commands import add_card_arguments, run_card_action
 from character_chatbot.chats.commands import add_chats_arguments, run_chats_action
 from config import FAMILIES, FORMATS, QUANTISATIONS, RUNGS, Settings, SuiteError
+from dashboard.report.commands import add_report_arguments, run_report_action
 from utils.command_line import (
     DONE,
     Parser,
@@ -65,6 +67,7 @@ def build_parser() -> Parser:
     _add_cards(commands)
     _add_chats(commands)
     _add_keys(commands)
+    _add_report(commands)
     _add_status(commands)
     _add_settings(commands)
     return parser
@@ -129,6 +132,7 @@ def _add_export(commands: Any) -> None:
     parser.add_argument("--bits", type=int, choices=(4, 8), default=0, help="of the linear layers (default: by size)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write it there instead of into the registry")
     parser.add_argument("--runtime-adapter", action="store_true", help="the base alone; adapters are put on later")
+    parser.add_argument("--base", default="", metavar="NAME|DIR", help="a base or a fine-tuned model, no version")
     parser.add_argument("--again", action="store_true", help="in place of the export that is there")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
     _add_places(parser)
@@ -155,6 +159,12 @@ def _add_cards(commands: Any) -> None:
 def _add_keys(commands: Any) -> None:
     parser = _add_command(commands, "keys", run_key_action, "Keys for programs that talk to the page's process.")
     add_key_arguments(parser)
+
+
+def _add_report(commands: Any) -> None:
+    parser = _add_command(commands, "report", run_report_action, "The whole series as one page that works offline.")
+    parser.add_argument("--data", metavar="DIR", help="series folder (default: data)")
+    add_report_arguments(parser)
 
 
 def _add_chats(commands: Any) -> None:
@@ -193,6 +203,7 @@ def _flags(arguments: argparse.Namespace) -> dict[str, object]:
         "paths.data": getattr(arguments, "data", None),
         "paths.registry": getattr(arguments, "registry", None),
         "chats.file": getattr(arguments, "chats", None),
+        "themes.model": getattr(arguments, "theme_model", None),
         "training.format": getattr(arguments, "format", None),
         "training.quantise": getattr(arguments, "quantise", None),
         "training.learning_rate": getattr(arguments, "learning_rate", None),
@@ -305,7 +316,7 @@ def run_export(arguments: argparse.Namespace, settings: Settings) -> int:
     from character_chatbot.export.exporting import ExportRequest, export_version
     from character_chatbot.export.rendering import render_export
 
-    words = (arguments.bits, arguments.out, arguments.runtime_adapter, arguments.again)
+    words = (arguments.bits, arguments.out, arguments.runtime_adapter, arguments.again, arguments.base)
     request = ExportRequest(arguments.family, arguments.version, *words)
     outcome = export_version(request, settings, open_registry(settings))
     if arguments.json:

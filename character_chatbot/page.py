@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +30,20 @@ logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
 STYLE_SHEETS = (FOLDER / "page.css", FOLDER / "pages" / "chat.css", FOLDER / "pages" / "tools.css")
+# Gradio counts nothing for its makers; and for nobody else, which after each event would read the last 10,000 anew.
+QUIET = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_ANALYTICS_MAX_EVENTS": "1",
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000",
+}
 MEMORY_ONLY = "Your conversations are only in this server's memory, and are gone when it stops or you delete them."
 
 
-def build_page(service: Service, registry: Registry, family: str) -> gr.Blocks:
-    """The page with all tabs. ``service`` need not have loaded anything."""
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+def build_page(
+    service: Service, registry: Registry, family: str, more_tabs: Sequence[Callable[[], None]] = ()
+) -> gr.Blocks:
+    """The page with all tabs. ``service`` need not have loaded anything; ``more_tabs`` lay out further ones."""
+    os.environ |= QUIET
     import gradio as gr
 
     title, logline = read_title(service.settings)
@@ -51,6 +60,8 @@ def build_page(service: Service, registry: Registry, family: str) -> gr.Blocks:
             lay_out_compare(
                 service, registry, family, store, owner=visit, owner_of=lambda kept: read_owner(kept, one_owner)
             )
+        for lay_out in more_tabs:
+            lay_out()
         with gr.Tab("Status") as tab:
             lay_out_status(tab, service, registry, family)
         offer_calls(service)

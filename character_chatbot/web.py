@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import importlib.util
-import ipaddress
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from character_chatbot.api.access import Access
@@ -21,6 +21,9 @@ from character_chatbot.api.errors import ApiError
 from character_chatbot.api.limits import Lockout
 from character_chatbot.api.meters import METRICS_TYPE, Meters, build_healthz
 from character_chatbot.api.routes import build_router
+from character_chatbot.body_limit import BodyLimit
+from character_chatbot.host_guard import HostGuard, is_loopback
+from character_chatbot.pages.session_memory import keep_component_ids
 from config import FAMILIES, Settings
 from utils.errors import UsageError
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 LOGIN = "/login"
 MCP_PACKAGE = "pip install 'gradio[mcp]==6.31.0'"  # brings an older pydantic along, so it is not required
 WRONG_PASSWORD_SECONDS = 1.0  # before the next try
+SLACK_BYTES = 2**20  # of a request beside the file in it
 # The browser itself refuses whatever would leave for another host.
 CONTENT_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -48,6 +52,8 @@ def build_app(
     family: str = FAMILIES[0],
     behind_proxy: bool = False,
     mcp: bool = False,
+    more_styles: Sequence[Path] = (),
+    more_routes: Sequence[Callable[[FastAPI], None]] = (),
 ) -> FastAPI:
     """The page as a web application that asks for the password, if there is one, and loads nothing from elsewhere.
 
@@ -58,6 +64,8 @@ def build_app(
         family: of what is served, part of the models' names at the endpoint.
         behind_proxy: others may come through a proxy, so that the endpoint asks for a key even on the loopback.
         mcp: agents may call pages/programs.py by the Model Context Protocol, at /gradio_api/mcp/.
+        more_styles: style sheets of further tabs.
+        more_routes: add what else the application serves, to everybody.
 
     Raises:
         UsageError: ``mcp``, and others could come as well, or its package is not installed.
@@ -70,8 +78,13 @@ def build_app(
     _add_endpoints(app, service, family, Access(settings.api, open_to_all=open_to_all))
     if mcp:
         check_mcp(open_to_all)
-    _mount(app, page, settings, mcp)
+    for add in more_routes:
+        add(app)
+    _mount(app, page, settings, mcp, more_styles)
+    app.add_middleware(BodyLimit, most_bytes=_most_bytes(settings) * 4 // 3 + SLACK_BYTES)  # files come in base64
     app.add_middleware(LoginGuard, lockout=Lockout(settings.api.wrong_tries, settings.api.lockout_seconds))
+    if open_to_all:
+        app.add_middleware(HostGuard, hosts=settings.app.hosts)
     app.add_middleware(OwnHostOnly)
     return app
 
@@ -85,14 +98,6 @@ def check_mcp(open_to_all: bool) -> None:
         )
     if importlib.util.find_spec("mcp") is None:
         raise UsageError("the package mcp is not installed.", remedies=[("Install it", MCP_PACKAGE)])
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
@@ -125,20 +130,22 @@ def _add_endpoints(app: FastAPI, service: Service, family: str, access: Access) 
     app.include_router(build_router(Endpoint(service, family), access, meters))
 
 
-def _mount(app: FastAPI, page: gr.Blocks, settings: Settings, mcp: bool) -> None:
+def _mount(app: FastAPI, page: gr.Blocks, settings: Settings, mcp: bool, more_styles: Sequence[Path]) -> None:
     import gradio as gr
 
-    from character_chatbot.chats.fields import LARGEST_FILE_BYTES
     from character_chatbot.page import STYLE_SHEETS, build_theme
 
     password = settings.secrets.app_password.reveal()
+    keep_component_ids()
+    page.state_session_capacity = settings.app.tabs_remembered
+    page.validate_inputs = _check_inputs  # type: ignore[method-assign]
     gr.mount_gradio_app(
         app,
         page,
         path="/",
         auth=build_check(settings.app.user, password) if password else None,
         theme=build_theme(),
-        css_paths=list(STYLE_SHEETS),
+        css_paths=[*STYLE_SHEETS, *more_styles],
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
@@ -146,8 +153,23 @@ def _mount(app: FastAPI, page: gr.Blocks, settings: Settings, mcp: bool) -> None
         pwa=False,
         mcp_server=mcp,
         show_error=False,
-        max_file_size=max(LARGEST_FILE_BYTES, int(settings.cards.max_file_mb * 1e6)),
+        max_file_size=_most_bytes(settings),
     )
+
+
+def _most_bytes(settings: Settings) -> int:
+    """Of a file that the page takes."""
+    from character_chatbot.chats.fields import LARGEST_FILE_BYTES
+
+    return max(LARGEST_FILE_BYTES, int(max(settings.cards.max_file_mb, settings.dashboard.upload_file_mb) * 1e6))
+
+
+def _check_inputs(block_fn: Any, inputs: list[Any]) -> None:
+    """Raises gradio's error: a request without all values. Gradio's own check puts all of them into the log."""
+    import gradio as gr
+
+    if len(inputs) < len(block_fn.inputs):
+        raise gr.Error("the page is not the server's: load it again.", print_exception=False)
 
 
 def build_health(service: Service) -> Response:

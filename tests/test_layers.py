@@ -10,7 +10,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 SUBJECTS = ("character_chatbot", "theme_classifier", "character_network", "text_classification")
-LAYERS = {"config": 0, "utils": 1, **dict.fromkeys(SUBJECTS, 2), "aws": 3}
+LAYERS = {"config": 0, "utils": 1, **dict.fromkeys(SUBJECTS, 2), "aws": 3, "dashboard": 3}
 ENTRY = 4
 ENTRIES = ("deploy_aws", "gradio_app", "training_pipeline", "scripts")
 AWS_MAY_IMPORT = ("utils", "config", "aws")

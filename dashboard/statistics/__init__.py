@@ -1,0 +1,1 @@
+"""The numbers behind the plots, vectorised, without plotly."""
