@@ -150,7 +150,7 @@ def split_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]
     texts = render_prompt(tokenizer, marked).split(marker)
     if len(texts) != 1 + sum(message["role"] == "assistant" for message in messages):
         texts = [render_prompt(tokenizer, messages)]
-    return [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    return [list(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
