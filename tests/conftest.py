@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -18,6 +19,12 @@ os.environ.pop("HF_TOKEN", None)
 os.environ.pop("HF_ENDPOINT", None)
 
 import pytest
+
+# Some hundred programs are started, and all test modules rewritten: what is compiled is compiled once.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+gc.disable()  # until all is collected: the libraries make objects by the million, and none of them goes
+YOUNG_OBJECTS = 50_000  # so many new ones make the collector look; with Python's 700 it takes a sixth of the time
 
 PROJECT = Path(__file__).resolve().parent.parent
 SAMPLE = PROJECT / "data" / "sample_series"
@@ -36,6 +43,27 @@ CHARACTERS = (
     {"name": "Ada", "aliases": ["Ada Lock", "Miss Lock"], "persona": "You are Ada, who mends clocks."},
     {"name": "Bo", "aliases": ["Bo Ferry"], "persona": "You are Bo, who is always hungry."},
 )
+
+MANY_MODULES = 100
+known_modules: list[int] = []  # how many there were whenever the collector was told that they stay
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What libraries have made stays: with all of them loaded, each full collection walks over it for half a second."""
+    known_modules.append(len(sys.modules))
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
+    gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """The same for what has been imported since, without what tests have left behind."""
+    if len(sys.modules) > known_modules[-1] + MANY_MODULES:
+        known_modules.append(len(sys.modules))
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -51,23 +51,23 @@ def test_the_subcommands_are_found() -> None:
     }  # fmt: skip
 
 
+def cpu_seconds() -> float:
+    """Of all programs that were started here and have ended; how busy the machine is makes no difference."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
-def test_help_is_helpful_and_imports_nothing_heavy(command: tuple[str, ...]) -> None:
+def test_help_is_helpful_quick_and_imports_nothing_heavy(command: tuple[str, ...]) -> None:
     words = [sys.executable, "-c", WRAPPER, str(PROJECT / command[0]), *command[1:], "--help"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    seconds = []
+    while len(seconds) < TRIES and min(seconds, default=LONGEST_SECONDS) >= LONGEST_SECONDS:
+        before = cpu_seconds()
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+        seconds.append(cpu_seconds() - before)
     imported = done.stderr.split()
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage: ")
     assert "argparse" in imported  # the list is there
     assert [name for name in HEAVY if name in imported] == []
-
-
-@pytest.mark.parametrize("command", commands(), ids=" ".join)
-def test_help_is_quick(command: tuple[str, ...]) -> None:
-    words = [sys.executable, str(PROJECT / command[0]), *command[1:], "--help"]
-    seconds = []
-    while len(seconds) < TRIES and min(seconds, default=LONGEST_SECONDS) >= LONGEST_SECONDS:
-        start = time.perf_counter()
-        subprocess.run(words, capture_output=True, check=True, timeout=60)
-        seconds.append(time.perf_counter() - start)
     assert min(seconds) < LONGEST_SECONDS

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from doubles import forked_program
 from doubles import killed_training as double
 
 from character_chatbot.monitoring.metrics_file import METRICS, read_metrics
@@ -29,15 +30,11 @@ class Lab:
 
     def __init__(self, series: Path, base: Path) -> None:
         self.series, self.base = series, base
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["doubles.killed_training"])
 
     def start(self, folder: Path, **changes: Any) -> Any:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / double.BEGUN).unlink(missing_ok=True)
-        process = self._context.Process(target=double.train, args=(self.series, self.base, folder), kwargs=changes)
-        process.start()
-        return process
+        return forked_program.start_process(double.train, self.series, self.base, folder, **changes)
 
     def train(self, folder: Path, **changes: Any) -> dict[str, Any]:
         """Train to the end."""
@@ -66,11 +63,7 @@ class Lab:
 
 
 @pytest.fixture
-def lab(
-    series_folder: Callable[..., Path], nano_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Lab]:
-    tests = Path(__file__).resolve().parent
-    monkeypatch.setenv("PYTHONPATH", f"{tests}:{tests.parent}")  # the fork server does not get sys.path
+def lab(series_folder: Callable[..., Path], nano_folder: Callable[..., Path]) -> Iterator[Lab]:
     yield Lab(series_folder(episodes=4), nano_folder())
     for process in multiprocessing.active_children():
         process.kill()
@@ -120,25 +113,23 @@ def kill_often(lab: Lab, folder: Path, kills: int, draw: random.Random) -> dict[
     return counts
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_in_the_middle_of_a_step_saves_the_last_whole_one(
-    lab: Lab, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_signal_in_the_middle_of_a_step_saves_the_last_whole_one(lab: Lab, tmp_path: Path) -> None:
     changes = {"sequences_per_step": 8, "sequences_per_batch": 1, "checkpoint_steps": 0}
     reference = lab.train(tmp_path / "left alone", **changes)
-    run = tmp_path / "run"
+    for number in (signal.SIGTERM, signal.SIGINT):
+        run = tmp_path / number.name
 
-    def moment() -> None:
-        until = time.monotonic() + 30
-        while not last_step(run) and time.monotonic() < until:
-            time.sleep(0.002)
-        time.sleep(0.06)  # into the next step: it has eight passes
+        def moment(run: Path = run) -> None:
+            until = time.monotonic() + 30
+            while not last_step(run) and time.monotonic() < until:
+                time.sleep(0.002)
+            time.sleep(0.06)  # into the next step: it has eight passes
 
-    assert lab.kill(run, number, moment, **changes)
-    assert double.newest_step(run) == last_step(run) > 0
-    ended = lab.train(run, **changes)
-    assert ended["from"] > 0
-    assert is_same(ended, reference)
+        assert lab.kill(run, number, moment, **changes), number
+        assert double.newest_step(run) == last_step(run) > 0
+        ended = lab.train(run, **changes)
+        assert ended["from"] > 0
+        assert is_same(ended, reference), number
 
 
 def test_some_kills_at_random_moments(lab: Lab, tmp_path: Path) -> None:

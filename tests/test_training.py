@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from doubles.forked_program import Program
 
 PROJECT = Path(__file__).resolve().parent.parent
 SAMPLE = PROJECT / "data" / "sample_series"
@@ -39,12 +40,13 @@ class Project:
         places = {"RUNS": folder / "runs", "LOGS": folder / "logs", "REGISTRY": folder / "registry", "CACHE": cache}
         self.environment = os.environ | TINY | {f"STRANGER_PATHS__{name}": str(path) for name, path in places.items()}
 
-    def command(self, *words: str) -> list[str]:
-        return [sys.executable, str(PROJECT / "training_pipeline.py"), *words]
-
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return self.start(*words).done(300)
+
+    def run_from_a_shell(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """In a new interpreter, which takes seconds to start."""
         return subprocess.run(
-            self.command(*words),
+            [sys.executable, str(PROJECT / "training_pipeline.py"), *words],
             env=self.environment,
             cwd=self.folder,
             capture_output=True,
@@ -53,9 +55,8 @@ class Project:
             check=False,
         )
 
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen(self.command(*words), env=self.environment, cwd=self.folder, **quiet)
+    def start(self, *words: str) -> Program:
+        return Program(words, self.environment, self.folder)
 
     def train(self, family: str = "llama") -> tuple[str, ...]:
         return ("train", family, "--data", str(SAMPLE), "--character", "Pip", "--max-steps", str(STEPS))
@@ -70,7 +71,7 @@ class Project:
         marks = (self.folder / "runs").glob("*/*/checkpoints/checkpoint-*/complete.json")
         return sorted(int(mark.parent.name.rpartition("-")[2]) for mark in marks)
 
-    def start_and_wait(self, step: int, *words: str) -> subprocess.Popen[bytes]:
+    def start_and_wait(self, step: int, *words: str) -> Program:
         """A training that has a checkpoint of this step or a later one."""
         running = self.start(*self.train(), *words)
         until = time.monotonic() + 120
@@ -88,7 +89,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Project:
     """A project that has trained one version without being stopped."""
     project = Project(tmp_path_factory.mktemp("uninterrupted"), cache)
-    done = project.run(*project.train())
+    done = project.run_from_a_shell(*project.train())
     assert done.returncode == 0, done.stderr
     return project
 

@@ -223,7 +223,7 @@ class TestInstances:
         world.begin(OTHER, second)
         for run in (RUN, OTHER):
             world.schedule(run)
-        world.account.fail("TerminateInstances", "OperationNotPermitted", times=9, matching=first)
+        world.account.fail("TerminateInstances", "OperationNotPermitted", times=9, matching=(first,))
         results = {result.finding.id: result for result in world.reap()}
         assert not results[first].done and "OperationNotPermitted" in results[first].text
         assert results[second].done and world.live() == [first]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from doubles.cloud import RUN, Site
@@ -20,6 +21,7 @@ from aws.places import DONE, FAILED, GONE, RUNNING, STARTING, WAITING
 
 pytestmark = needs_sshd
 SILENCE_SECONDS = 0.8  # after so long without a sign of life a line is dead
+CUTS = 4
 
 
 @pytest.fixture
@@ -149,26 +151,30 @@ def test_the_line_is_dead_for_a_while_before_the_machine_is_ready(site: Site, pl
     assert len(site.machines.all) == 1
 
 
-def test_the_line_is_cut_again_and_again_while_it_trains(site: Site, place: EC2Place) -> None:
-    site.program("--steps", "60", "--pace", "0.04")
+def test_the_line_is_cut_again_and_again_while_it_trains(site: Site, place: EC2Place, tmp_path: Path) -> None:
+    cuts, heard = list[int](), list[bytes]()
+    enough = tmp_path / "cut often enough"
+    site.program("--steps", "30", "--pace", "0.03", "--until", str(enough))
     place.launch(site.begin())
-    heard: list[bytes] = []
 
-    def write(content: bytes) -> None:
-        heard.append(content)
-        if content and len(heard) % 2:
+    def show(status: object) -> None:  # the line has just been used
+        if len(cuts) == CUTS:
+            enough.touch()
+        elif b"\nstep " in b"".join(heard):
+            cuts.append(sum(map(len, heard)))
             site.machines.proxy.cut()
 
-    follow(place, RUN, write=write, show=site.watcher.show, sleep=site.cloud.sleep)
+    follow(place, RUN, write=heard.append, show=show, sleep=site.cloud.sleep)
     log = b"".join(heard)
-    assert site.machines.proxy.accepted > 3
+    assert cuts[-1] < len(log)
+    assert site.machines.proxy.accepted > CUTS
     assert log == site.store.get(site.record.job["log_key"])[0]
-    assert log.count(b"\nstep ") == 60
+    assert log.count(b"\nstep ") == 30
 
 
 @pytest.mark.usefixtures("quick_silence")
 def test_a_dead_link_is_given_up_and_the_log_goes_on(site: Site, place: EC2Place) -> None:
-    site.program("--steps", "60", "--pace", "0.05")
+    site.program("--steps", "30", "--pace", "0.03")
     place.launch(site.begin())
     heard: list[bytes] = []
 
@@ -193,7 +199,7 @@ def test_a_dead_link_is_given_up_and_the_log_goes_on(site: Site, place: EC2Place
 @pytest.mark.usefixtures("quick_silence")
 def test_without_credentials_the_machine_is_found_again(site: Site, place: EC2Place) -> None:
     """Its address is known, and it is its host key that tells whether it is the right one."""
-    site.program("--steps", "400", "--pace", "0.05")
+    site.program("--steps", "400", "--pace", "0.02")
     place.launch(site.begin())
     site.machines.last.wait_for("step 2 of")
     site.account.fail("DescribeInstances", "ExpiredToken", times=1000)
@@ -206,7 +212,7 @@ def test_without_credentials_the_machine_is_found_again(site: Site, place: EC2Pl
 
 
 def test_a_machine_that_does_not_answer_is_told_from_the_bucket(site: Site, place: EC2Place) -> None:
-    site.program("--steps", "400", "--pace", "0.05")
+    site.program("--steps", "400", "--pace", "0.02")
     place.launch(site.begin())
     site.machines.last.wait_for("step 3 of")
     wait_until(lambda: b"step 3 of" in site.store.get(site.record.job["log_key"])[0])
@@ -239,7 +245,7 @@ def test_a_full_disk_is_named_with_what_mends_it(site: Site, place: EC2Place) ->
 
 
 def test_a_machine_that_vanishes_is_gone(site: Site, place: EC2Place) -> None:
-    site.program("--steps", "400", "--pace", "0.05")
+    site.program("--steps", "400", "--pace", "0.02")
     place.launch(site.begin())
     site.machines.last.wait_for("step 2 of")
     site.machines.last.end()

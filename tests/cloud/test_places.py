@@ -115,6 +115,13 @@ def ec2(tmp_path: Path, stack: ExitStack) -> Setting:
 
 
 FACTORIES = [local, pytest.param(ec2, marks=needs_sshd)]
+# On EC2, too, but there test_ec2_place.py and test_train_flow.py have the like of it, and worse.
+proven_elsewhere = pytest.mark.parametrize(
+    "setting",
+    [local, pytest.param(ec2, marks=[needs_sshd, pytest.mark.slow])],
+    indirect=True,
+    ids=lambda factory: factory.__name__,
+)
 
 
 @pytest.fixture(params=FACTORIES, ids=lambda factory: factory.__name__)
@@ -130,6 +137,7 @@ def setting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Setting]
                 continue
 
 
+@proven_elsewhere
 def test_a_job_runs_to_its_end(setting: Setting) -> None:
     job = setting.job()
     setting.place.launch(job)
@@ -152,6 +160,7 @@ def test_the_same_job_is_launched_once(setting: Setting) -> None:
     assert setting.log(job.name).count(b"from step 0") == 1
 
 
+@proven_elsewhere
 def test_status_follows_the_job(setting: Setting) -> None:
     job = setting.job(
         "llama-20261121-101530-0002", "--steps", "1000", "--pace", "0.05", "--progress", "{work}/progress.json"
@@ -164,6 +173,7 @@ def test_status_follows_the_job(setting: Setting) -> None:
         setting.place.collect(job.name)
 
 
+@proven_elsewhere
 def test_logs_have_no_gap_and_no_repetition(setting: Setting) -> None:
     job = setting.job("llama-20261121-101530-0003", "--steps", "40", "--pace", "0.02")
     setting.place.launch(job)
@@ -178,6 +188,7 @@ def test_logs_have_no_gap_and_no_repetition(setting: Setting) -> None:
     assert steps == [f"step {step} of 40" for step in range(1, 41)]
 
 
+@proven_elsewhere
 def test_a_failing_job_tells_its_line(setting: Setting) -> None:
     job = setting.job("llama-20261121-101530-0004", "--fault", "error")
     setting.place.launch(job)
@@ -201,14 +212,16 @@ def test_terminate_ends_it_and_is_silent_when_it_is_gone(setting: Setting) -> No
     assert setting.place.collect(job.name).stage in ENDS
 
 
-def test_an_interrupted_job_goes_on_from_the_bucket(setting: Setting) -> None:
-    job = setting.job("llama-20261121-101530-0006", "--steps", "40", "--pace", "0.05", "--every", "1000")
+def test_an_interrupted_job_goes_on_from_the_bucket(setting: Setting, tmp_path: Path) -> None:
+    words = ("--steps", "6", "--every", "1000", "--until", str(tmp_path / "interrupted"))
+    job = setting.job("llama-20261121-101530-0006", *words)
     setting.place.launch(job)
     setting.until(lambda: b"step 3 of" in setting.place.logs(job.name).content)
     setting.interrupt(job.name)
     outcome = setting.wait(job.name)
     assert (outcome.stage, outcome.exit_status) == (INTERRUPTED, 143)
     before = setting.log(job.name)
+    (tmp_path / "interrupted").touch()
     setting.place.launch(job)
     assert setting.wait(job.name).stage == DONE
     assert setting.place.collect(job.name).output["from"] >= 3
@@ -229,11 +242,12 @@ def test_an_unknown_name_is_an_error(setting: Setting) -> None:
 def test_a_killed_job_is_gone_and_goes_on_when_it_is_launched_again(tmp_path: Path) -> None:
     setting = local(tmp_path)
     setting.store.put("data/training/lines.txt", b"one\n")
-    job = setting.job("llama-20261121-101530-0007", "--steps", "30", "--pace", "0.05")
+    job = setting.job("llama-20261121-101530-0007", "--steps", "6", "--until", str(tmp_path / "killed"))
     setting.place.launch(job)
     setting.until(lambda: b"step 3 of" in setting.place.logs(job.name).content)
     setting.place.terminate(job.name)
     assert setting.place.status(job.name).stage == GONE
+    (tmp_path / "killed").touch()
     setting.place.launch(job)
     assert setting.wait(job.name).output["from"] >= 3
 

@@ -477,7 +477,8 @@ def test_a_killed_runner_goes_on_where_it_was(
     machine: Callable[..., Path], start: Callable[..., Any], store: BadStore
 ) -> None:
     folder = machine()
-    words = ("--steps", "60", "--pace", "0.05")
+    go_on = folder / "go on"
+    words = ("--steps", "8", "--until", str(go_on))
     process = start(folder, *words)
     wait_until(lambda: (folder / "log").exists() and "step 5 of" in log_of(folder))
     process.kill()
@@ -485,8 +486,10 @@ def test_a_killed_runner_goes_on_where_it_was(
     before = (folder / "log").read_bytes()
     child = int(read_line(folder / "child.json")["pid"])
     second = start(folder, *words)
+    wait_until(lambda: log_of(folder).count("from step") == 2)
+    wait_until(lambda: not Path(f"/proc/{child}").exists())  # never two trainings
+    go_on.touch()
     assert second.wait(30) == 0
-    assert not Path(f"/proc/{child}").exists()  # never two trainings
     assert exit_of(folder)["stage"] == DONE
     assert exit_of(folder)["output"]["from"] >= 5
     after = (folder / "log").read_bytes()

@@ -1,6 +1,8 @@
 """A training program of the smallest size: same words, checkpoints, signals and output as the real one, no torch.
 
-python training_program.py train llama --data DIR --registry URL [--steps N] [--pace S] [--fault WHAT]
+python training_program.py train llama --data DIR --registry URL [--steps N] [--pace S] [--fault WHAT] [--until FILE]
+
+``--until``: the last step is not made before this file is there.
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--fault", default="")
     parser.add_argument("--progress", type=Path)
+    parser.add_argument("--until", type=Path)
     arguments, _ = parser.parse_known_args()
     signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
     folder = Path(os.environ["STRANGER_PATHS__RUNS"]) / "llama" / "0123456789abcdef" / "checkpoints"
@@ -73,6 +76,8 @@ def main() -> int:
         return 1
     for step in range(done + 1, arguments.steps + 1):
         time.sleep(arguments.pace)
+        while step == arguments.steps and arguments.until and not arguments.until.exists() and not asked:
+            time.sleep(0.02)
         if arguments.progress:
             side = arguments.progress.with_suffix(".part")
             side.write_text(json.dumps({"step": step, "steps": arguments.steps, "loss": 3 - step / 100}))
