@@ -55,19 +55,25 @@ def presence(speakers: Sequence[str | None]) -> Numbers:
     return found
 
 
-def _windows(values: Numbers, size: int) -> tuple[Numbers, Numbers]:
-    """Sums over the ``size`` rows before and after each gap, shape (gaps, columns) each."""
+def _sums(values: Numbers) -> Numbers:
+    """Of the rows before each row, and at last of all."""
     sums = np.zeros((len(values) + 1, values.shape[1]))
     values.cumsum(0, out=sums[1:])
-    gaps, here = np.arange(1, len(values)), sums[1:-1]
-    start, end = np.maximum(gaps - size, 0), np.minimum(gaps + size, len(values))
+    return sums
+
+
+def _windows(sums: Numbers, size: int) -> tuple[Numbers, Numbers]:
+    """Sums over the ``size`` rows before and after each gap, shape (gaps, columns) each; ``sums`` as of ``_sums``."""
+    rows = len(sums) - 1
+    gaps, here = np.arange(1, rows), sums[1:-1]
+    start, end = np.maximum(gaps - size, 0), np.minimum(gaps + size, rows)
     return here - sums.take(start, axis=0), sums.take(end, axis=0) - here
 
 
 def _cast_change(speaks: Numbers) -> Numbers:
-    found = []
+    found, sums = [], _sums(speaks)
     for size in CAST_WINDOWS:
-        was, will_be = (side > 0 for side in _windows(speaks, size))
+        was, will_be = (side > 0 for side in _windows(sums, size))
         both = (was & will_be).sum(1)
         found += [both / np.maximum((was | will_be).sum(1), 1), both == 0]
         if size >= 13:
@@ -80,8 +86,9 @@ def _cast_change(speaks: Numbers) -> Numbers:
     rows = np.arange(len(speaks) - 1)
     spoke, speaking = speaks[:-1].argmax(1), speaks[1:].argmax(1)
     found += [reach.min(1) / 10, np.log1p(since[rows, speaking]), np.log1p(until[rows, spoke])]
+    long_before, long_after = _windows(sums, 25)
     for size in (3, 6):
-        (before, after), (long_before, long_after) = _windows(speaks, size), _windows(speaks, 25)
+        before, after = _windows(sums, size)
         found.append(((after > 0) & (long_before == 0)).sum(1) / np.maximum((after > 0).sum(1), 1))
         found.append(((before > 0) & (long_after == 0)).sum(1) / np.maximum((before > 0).sum(1), 1))
     return np.column_stack(found)
@@ -108,9 +115,9 @@ def _cohesion(words: Sequence[Sequence[str]]) -> Numbers:
             if word in column:
                 counts[row, column[word]] += 1
     counts *= np.log(len(words) / np.maximum((counts > 0).sum(0), 1))
-    found = []
+    found, sums = [], _sums(counts)
     for size in WORD_WINDOWS:
-        before, after = _windows(counts, size)
+        before, after = _windows(sums, size)
         lengths = np.sqrt((before**2).sum(1) * (after**2).sum(1))
         found.append((before * after).sum(1) / np.maximum(lengths, 1e-9))
     return np.column_stack(found)
@@ -146,9 +153,9 @@ def _calls(speakers: Sequence[str | None], speaks: Numbers, words: Sequence[Sequ
         for word in line:
             if word in owners and len(owners[word]) == 1:
                 named[row, owners[word][0]] = 1.0
-    found = []
+    found, spoken, said = [], _sums(speaks), _sums(named)
     for size in (2, 5):
-        (before, after), (called, calling) = _windows(speaks, size), _windows(named, size)
+        (before, after), (called, calling) = _windows(spoken, size), _windows(said, size)
         found.append(((after > 0) & (before == 0) & (called > 0)).any(1))
         found.append(((before > 0) & (calling > 0)).any(1))
     return np.column_stack(found)
@@ -158,10 +165,10 @@ def _arrivals(speaks: Numbers) -> Numbers:
     """Shares of those after the gap who have not spoken in the episode yet, of those before it who never do again, and
     the product of both.
     """
-    so_far = speaks.cumsum(0)
-    found = []
+    sums = _sums(speaks)
+    found, so_far = [], sums[1:]
     for size in NEW_WINDOWS:
-        before, after = _windows(speaks, size)
+        before, after = _windows(sums, size)
         new = ((after > 0) & (so_far[:-1] == 0)).sum(1) / np.maximum((after > 0).sum(1), 1)
         gone = ((before > 0) & (so_far[:-1] == so_far[-1])).sum(1) / np.maximum((before > 0).sum(1), 1)
         found += [new, gone, new * gone]
@@ -202,9 +209,9 @@ def _ending(word: str) -> str:
 
 def _dips(speaks: Numbers) -> Numbers:
     """How many speak on both sides, against the mean of the gaps around: less than there is a dip."""
-    found = []
+    found, sums = [], _sums(speaks)
     for size in DIP_WINDOWS:
-        before, after = _windows(speaks, size)
+        before, after = _windows(sums, size)
         both = ((before > 0) & (after > 0)).sum(1).astype(float)
         padded = np.pad(both, 3, mode="edge")
         found.append(both - np.convolve(padded, np.ones(7) / 7, mode="valid"))

@@ -23,6 +23,7 @@ from character_network.suggestions import Suggestion
 from character_network.ties import KINDS, MENTIONS, SPEAKS, TOGETHER, Scene, build_scenes, build_ties, weigh
 from config import NetworkSettings
 from utils.announcements import Announcements
+from utils.collecting import no_collection
 from utils.errors import UnknownCharacter
 from utils.lines import UNKNOWN
 from utils.series import load_lines, open_series, spoken_lines
@@ -133,6 +134,7 @@ class CharacterNetworkGenerator:
         places = load_place_names(series.folder / "locations.jsonl")
         return self.generate(spoken, NamedEntityRecognizer(cast, places, spoken["line"].tolist()), series.title)
 
+    @no_collection()
     def generate(self, spoken: pd.DataFrame, recognizer: NamedEntityRecognizer, title: str = "") -> Network:
         """The network of a lines frame in which every episode stands once (``utils.series.spoken_lines``)."""
         people = spoken["speaker"].map({name: recognizer.person(name) for name in spoken["speaker"].unique()})

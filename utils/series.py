@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from utils.characters import Cast, load_cast
+from utils.collecting import no_collection
 from utils.episodes import EpisodeFile, first_place, locate_episode, natural_order, place_turns, source_of
 from utils.errors import DataError, nearest
 from utils.lines import DROPPED, FLAGGED, LoadReport, Note, build_frame
@@ -120,6 +121,7 @@ def series_files(folder: Path) -> dict[str, Path]:
     return files
 
 
+@no_collection()
 def load_lines(folder: Path | Series) -> tuple[pd.DataFrame, LoadReport]:
     """Everything that is said in a series, from all its CSV and SRT files, and the report of how it was read.
 

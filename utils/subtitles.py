@@ -164,13 +164,13 @@ def _seconds(line: str) -> tuple[float, float] | None:
     if not found:
         return None
     parts = found.groups(default="0")
-    if any(int(part) > 59 for part in (parts[1], parts[2], parts[5], parts[6])):
+    if max(int(parts[1]), int(parts[2]), int(parts[5]), int(parts[6])) > 59:
         return None
-    start, end = (
-        int(hours) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction.ljust(3, "0")) / 1000
-        for hours, minutes, seconds, fraction in (parts[:4], parts[4:])
-    )
-    return start, end
+    return _clock(*parts[:4]), _clock(*parts[4:])
+
+
+def _clock(hours: str, minutes: str, seconds: str, fraction: str) -> float:
+    return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction.ljust(3, "0")) / 1000
 
 
 def _parts(body: list[str], notes: set[tuple[str, str]]) -> tuple[list[str], str]:

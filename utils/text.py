@@ -51,6 +51,7 @@ INVISIBLE = re.compile(
 )
 BRACKETS = re.compile(r"\[[^\[\]]*\]")
 PARENTHESES = re.compile(r"\([^()]*\)")
+LETTER_OR_DIGIT = re.compile(r"[^\W_]")  # as str.isalnum
 SPACE_BEFORE_MARK = re.compile(r" +(?=[,.!?;:])")
 
 
@@ -222,7 +223,7 @@ def remove_parts(text: str, pattern: re.Pattern[str]) -> str:
 
 def has_speech(text: str) -> bool:
     """Whether a letter or digit remains."""
-    return any(character.isalnum() for character in text)
+    return bool(LETTER_OR_DIGIT.search(text))
 
 
 @lru_cache(maxsize=10_000)
