@@ -244,7 +244,7 @@ def plain(result: TrainingResult) -> tuple[Any, ...]:
 
 
 def test_the_best_weights_are_kept_and_measuring_changes_nothing(trainings: Trainings, tmp_path: Path) -> None:
-    result = trainings.run(tmp_path / "best", patience=0, epochs=6.0)
+    result = trainings.run(tmp_path / "best", patience=0, epochs=6.0, learning_rate=0.05)
     best = best_evaluation(result.evaluations)
     assert best is not None
     assert best.step == result.kept_step < result.steps
@@ -255,14 +255,14 @@ def test_the_best_weights_are_kept_and_measuring_changes_nothing(trainings: Trai
     measured = {line["step"]: line["held_out_loss"] for line in lines if line.get("held_out_step") == line["step"]}
     assert measured == {each.step: pytest.approx(each.loss, rel=1e-5) for each in result.evaluations}
 
-    unwatched = trainings.run(tmp_path / "unwatched", watched=False, epochs=6.0)
+    unwatched = trainings.run(tmp_path / "unwatched", watched=False, epochs=6.0, learning_rate=0.05)
     assert unwatched.losses == result.losses
     assert (unwatched.evaluations, unwatched.kept_step, unwatched.stopped_early) == ((), unwatched.steps, False)
     assert "kept_step" not in unwatched.to_dict()
 
     # the same run goes on without what it needs, and keeps what it has
     (tmp_path / "best" / f"checkpoint-{best.step}" / "adapter_model.safetensors").write_bytes(b"")
-    again = trainings.run(tmp_path / "best", patience=0, epochs=6.0)
+    again = trainings.run(tmp_path / "best", patience=0, epochs=6.0, learning_rate=0.05)
     others = [each for each in result.evaluations if (tmp_path / "best" / f"checkpoint-{each.step}").exists()]
     assert again.kept_step == best_evaluation([each for each in others if each != best]).step  # type: ignore[union-attr]
 
