@@ -201,6 +201,9 @@ class RecallSettings:
     minimum_parameters: int = 100_000_000  # a smaller base is confused by what it has not been trained to read
     scenes: int = 2  # at most so many for a message; 0: none
     budget_tokens: int = 300  # of all scenes of a message; never more than a quarter of what the base can read
+    # On a CPU, once the character has replied: scenes and message are at most this share of the whole prompt. So the
+    # first token comes in a fifth of the time that it takes where all has to be read. 1: all of budget_tokens.
+    later_share: float = 0.18
     embedding_model: str = ""  # finds scenes by meaning: a folder, or a model in the hub's cache; empty: BM25
     example_lines: int = 3  # in the system message of a character that the model was not trained on; 0: none
     redraws: int = 1  # new draws of a reply that repeats an earlier one or begins as somebody else
@@ -702,6 +705,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "recall.minimum_parameters": (0, 10**15),
     "recall.scenes": (0, 20),
     "recall.budget_tokens": (0, 1_000_000),
+    "recall.later_share": (0.0, 1.0),
     "recall.example_lines": (0, 50),
     "recall.redraws": (0, 5),
     "themes.batch_tokens": (16, 1_048_576),

@@ -10,9 +10,10 @@ llama.cpp      xllamacpp's server, Q4_K_M; where it is installed: pip install xl
                of its own, which --llama-python names
 
 The models have random weights in the shape of Qwen2.5-0.5B or Llama-3.2-3B. "cold" and "warm" are the seconds to the
-first token of a prompt of 600 tokens, and in the second turn of the same conversation. "ceiling" is the decode speed at
-which the weights are read as fast as memory allows, measured beside each side. Peaks of memory are those of loading and
-of all; "own" is without pages of files, which the kernel can drop. Nothing is asserted about times.
+first token of a prompt of 600 tokens, and in the second turn of the same conversation; "expected" of a prompt whose
+first 400 tokens, the persona, were read when the character was chosen. "ceiling" is the decode speed at which the
+weights are read as fast as memory allows, measured beside each side. Peaks of memory are those of loading and of all;
+"own" is without pages of files, which the kernel can drop. Nothing is asserted about times.
 """
 
 from __future__ import annotations
@@ -37,7 +38,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from benchmarks.serving_models import SHAPES, make  # noqa: E402
 from benchmarks.serving_sides import ONE_BY_ONE, SIDES  # noqa: E402
 
-WAYS = ("strangers", "visitors", "turns")
+# How users come at once, and how fast one of them alone would get a reply.
+WAYS = {
+    "strangers": "fresh_reply_per_second",
+    "visitors": "fresh_reply_per_second",
+    "expected": "expected_reply_per_second",
+    "turns": "second_reply_per_second",
+}
 GIB = 2**30
 
 
@@ -140,11 +147,11 @@ def render(found: dict[str, dict[str, Any]], shape: str) -> str:
     """Tables, and what they come to."""
     lines = [
         f"shape {shape}, prompts of 600 tokens, {len(os.sched_getaffinity(0))} cores",
-        f"{'':<14}{'load s':>8}{'prefill/s':>10}{'cold s':>8}{'warm s':>8}{'tok/s':>8}{'ceiling':>9}{'of it':>7}"
-        f"{'load MB':>9}{'peak MB':>9}{'own MB':>8}{'estimate':>9}",
+        f"{'':<14}{'load s':>8}{'prefill/s':>10}{'cold s':>8}{'warm s':>8}{'expected':>9}{'tok/s':>8}"
+        f"{'ceiling':>9}{'of it':>7}{'load MB':>9}{'peak MB':>9}{'own MB':>9}{'estimate':>9}",
         *(_row(side, each) for side, each in found.items()),
         "",
-        f"{'at once':<14}{'':>4}" + "".join(f"{way + ' tok/s':>17}{'worst first s':>15}" for way in WAYS),
+        f"{'at once':<14}{'':>4}" + "".join(f"{way + ' tok/s':>16}{'worst first s':>14}" for way in WAYS),
         *(line for side, each in found.items() for line in _user_rows(side, each)),
         "",
     ]
@@ -153,17 +160,18 @@ def render(found: dict[str, dict[str, Any]], shape: str) -> str:
 
 def _row(side: str, each: dict[str, Any]) -> str:
     decode, ceiling = each["decode_per_second"], each["ceiling_per_second"]
+    megabytes = "".join(f"{each[name]:>9.0f}" for name in ("loaded_mb", "resident_mb", "own_mb"))
     estimate = f"{each['estimate_mb']:.0f}" if each["estimate_mb"] else "-"
     return (
         f"{side:<14}{each['load_seconds']:>8.1f}{each['prefill_per_second']:>10.0f}{each['first_cold_seconds']:>8.2f}"
-        f"{each['first_warm_seconds']:>8.2f}{decode:>8.1f}{ceiling:>9.1f}{decode / ceiling:>7.0%}"
-        f"{each['loaded_mb']:>9.0f}{each['resident_mb']:>9.0f}{each['own_mb']:>8.0f}{estimate:>9}"
+        f"{each['first_warm_seconds']:>8.2f}{each['first_expected_seconds']:>9.2f}{decode:>8.1f}{ceiling:>9.1f}"
+        f"{decode / ceiling:>7.0%}{megabytes}{estimate:>9}"
     )
 
 
 def _user_rows(side: str, each: dict[str, Any]) -> Iterator[str]:
     for count, ways in each["users"].items():
-        figures = "".join(f"{ways[way]['per_second']:>17.1f}{ways[way]['worst_first_seconds']:>15.2f}" for way in WAYS)
+        figures = "".join(f"{ways[way]['per_second']:>16.1f}{ways[way]['worst_first_seconds']:>14.2f}" for way in WAYS)
         yield f"{side:<14}{count:>4}{figures}"
 
 
@@ -173,12 +181,13 @@ def _ratios(found: dict[str, dict[str, Any]]) -> Iterator[str]:
         words = [f"warm first token {each['first_warm_seconds'] / cold:.2f} of a cold one"]
         ways = {int(count): ways for count, ways in each["users"].items()}.get(4)
         if ways:
-            one = each["fresh_reply_per_second"], each["fresh_reply_per_second"], each["second_reply_per_second"]
             words += [
-                f"four {way} {ways[way]['per_second'] / alone:.1f} times one, "
+                f"four {way} {ways[way]['per_second'] / each[alone]:.1f} times one, "
                 f"worst first token {ways[way]['worst_first_seconds'] / cold:.1f} cold ones"
-                for way, alone in zip(WAYS, one, strict=True)
+                for way, alone in WAYS.items()
             ]
+            together = ways["turns"]["decode_per_second"] / each["decode_per_second"]
+            words.append(f"behind the first token four {together:.1f} times one")
         if side != "transformers" and "transformers" in found:
             ratio = each["decode_per_second"] / found["transformers"]["decode_per_second"]
             words.append(f"decode {ratio:.1f} times transformers")

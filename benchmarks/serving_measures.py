@@ -2,8 +2,9 @@
 
     found = measure(open_side("openvino", folder), tokens=64, rounds=3, users=(1, 4, 16))
 
-Users come at once, in three ways: ``strangers`` with prompts that have nothing in common, ``visitors`` of one character
-(its persona, two thirds of the prompt, is the same for all), and in the ``turns`` that follow.
+Users come at once, in four ways: ``strangers`` with prompts that have nothing in common, ``visitors`` of one character
+(its persona, two thirds of the prompt, is the same for all), ``expected`` ones, whose persona was read when they chose
+the character, and in the ``turns`` that follow.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def measure(side: Side, tokens: int, rounds: int, users: Sequence[int]) -> dict[
     """Medians of so many rounds, in seconds and tokens a second."""
     draw = random.Random(3)  # noqa: S311
     list(side.reply(_prompt(draw, 8), 2))  # the first call sets up
-    cold, warm, decode, again, ceilings = [], [], [], [], []
+    cold, warm, expected, decode, again, awaited, ceilings = [], [], [], [], [], [], []
     for _ in range(rounds):
         ceilings.append(measure_bandwidth() / side.weights)
         prompt = _prompt(draw, PROMPT_TOKENS)
@@ -40,15 +41,21 @@ def measure(side: Side, tokens: int, rounds: int, users: Sequence[int]) -> dict[
         second, _, _, whole = time_reply(side, [*prompt, *said, *_prompt(draw, TURN_TOKENS)], tokens)
         warm.append(second)
         again.append(tokens / whole)
+        persona = _read_persona(side, draw)
+        first, _, _, whole = time_reply(side, _come_to(persona, draw), tokens)
+        expected.append(first)
+        awaited.append(tokens / whole)
     ceilings.append(measure_bandwidth() / side.weights)
     return {
         "first_cold_seconds": statistics.median(cold),
         "first_warm_seconds": statistics.median(warm),
+        "first_expected_seconds": statistics.median(expected),
         "prefill_per_second": PROMPT_TOKENS / statistics.median(cold),
         "decode_per_second": statistics.median(decode),
         "ceiling_per_second": statistics.median(ceilings),
         "fresh_reply_per_second": tokens / (statistics.median(cold) + (tokens - 1) / statistics.median(decode)),
         "second_reply_per_second": statistics.median(again),
+        "expected_reply_per_second": statistics.median(awaited),
         "users": {count: measure_users(side, count, tokens, draw) for count in users if count > 1},
         "estimate_mb": side.estimate / 2**20,
     }
@@ -56,6 +63,17 @@ def measure(side: Side, tokens: int, rounds: int, users: Sequence[int]) -> dict[
 
 def _prompt(draw: random.Random, tokens: int) -> list[int]:
     return [draw.randrange(10, LONGEST_ID) for _ in range(tokens)]
+
+
+def _read_persona(side: Side, draw: random.Random) -> list[int]:
+    """A new one, read as the page lets it be read when somebody chooses a character."""
+    persona = _prompt(draw, PERSONA_TOKENS)
+    list(side.reply(persona, 1))
+    return persona
+
+
+def _come_to(persona: list[int], draw: random.Random) -> list[int]:
+    return [*persona, *_prompt(draw, PROMPT_TOKENS - PERSONA_TOKENS)]
 
 
 def time_reply(side: Side, prompt: list[int], tokens: int) -> tuple[float, float, list[int], float]:
@@ -72,21 +90,26 @@ def measure_users(side: Side, users: int, tokens: int, draw: random.Random) -> d
     """Each way of coming at once; ``turns`` goes on with the conversations of ``visitors``."""
     persona = _prompt(draw, PERSONA_TOKENS)
     strangers = [_prompt(draw, PROMPT_TOKENS) for _ in range(users)]
-    visitors = [[*persona, *_prompt(draw, PROMPT_TOKENS - PERSONA_TOKENS)] for _ in range(users)]
+    visitors = [_come_to(persona, draw) for _ in range(users)]
     found = {"strangers": run_together(side, strangers, tokens)[0]}
     found["visitors"], said = run_together(side, visitors, tokens)
     turns = [[*before, *reply, *_prompt(draw, TURN_TOKENS)] for before, reply in zip(visitors, said, strict=True)]
     found["turns"] = run_together(side, turns, tokens)[0]
+    persona = _read_persona(side, draw)
+    found["expected"] = run_together(side, [_come_to(persona, draw) for _ in range(users)], tokens)[0]
     return found
 
 
 def run_together(side: Side, prompts: Prompts, tokens: int) -> tuple[dict[str, float], Prompts]:
-    """Tokens a second of all, seconds until the last has its first token; and what was said to each."""
+    """Tokens a second of all, the sum of all speeds behind the first token, seconds until the last has its first token;
+    and what was said to each.
+    """
     firsts: dict[int, float] = {}
+    speeds: dict[int, float] = {}
     said: dict[int, list[int]] = {}
 
     def talk(number: int, prompt: list[int]) -> None:
-        firsts[number], _, said[number], _ = time_reply(side, prompt, tokens)
+        firsts[number], speeds[number], said[number], _ = time_reply(side, prompt, tokens)
 
     started = time.monotonic()
     threads = [threading.Thread(target=talk, args=each) for each in enumerate(prompts)]
@@ -95,7 +118,11 @@ def run_together(side: Side, prompts: Prompts, tokens: int) -> tuple[dict[str, f
     for thread in threads:
         thread.join()
     seconds = time.monotonic() - started
-    rates = {"per_second": len(prompts) * tokens / seconds, "worst_first_seconds": max(firsts.values())}
+    rates = {
+        "per_second": len(prompts) * tokens / seconds,
+        "decode_per_second": sum(speeds.values()),
+        "worst_first_seconds": max(firsts.values()),
+    }
     return rates, [said[number] for number in range(len(prompts))]
 
 

@@ -12,6 +12,8 @@ Rosa: …
 Kit: …
 [Now]
 Visitor: …
+
+Messages that end with one of the assistant are to be gone on with: the prompt ends inside it, behind its last token.
 """
 
 from __future__ import annotations
@@ -57,6 +59,7 @@ def build_messages(
     lore: Sequence[str] = (),
     example_lines: Sequence[str] = (),
     note: str = "",
+    beginning: str = "",
 ) -> list[Message]:
     """The messages to which ``character`` replies next.
 
@@ -67,9 +70,11 @@ def build_messages(
         passages, lore: what the character remembers and knows about the last message.
         example_lines: how the character speaks, for the system message.
         note: what else the character is to know all the time, for the end of the system message.
+        beginning: how the reply begins, where one that is there already is to be gone on with.
 
     Returns:
-        ``{"role", "content"}`` messages: system first, then user and assistant in turn, a user message last.
+        ``{"role", "content"}`` messages: system first, then user and assistant in turn, a user message last, or the
+        beginning of the reply behind it.
 
     Raises:
         ValueError: no turn of somebody else to reply to.
@@ -77,11 +82,13 @@ def build_messages(
     turns = list(context)
     while turns and turns[0].speaker == character.name:
         turns.pop(0)  # a conversation starts with what is said to the character: some templates demand it
-    if not turns or turns[-1].speaker == character.name:
+    if not turns or (turns[-1].speaker == character.name and not beginning):
         raise ValueError(f"nothing for {character.name} to reply to")
+    turns += [Turn(character.name, beginning)] if beginning else []
     system = persona_prompt(character, title, example_lines) + (f"\n{note}" if note else "")
     messages = [{"role": "system", "content": system}, *lay_out(turns, character.name)]
-    messages[-1]["content"] = lay_out_memory(character.name, passages, lore) + messages[-1]["content"]
+    newest = next(message for message in reversed(messages) if message["role"] == "user")
+    newest["content"] = lay_out_memory(character.name, passages, lore) + newest["content"]
     return messages
 
 
@@ -118,22 +125,43 @@ def persona_prompt(character: Character, title: str, example_lines: Sequence[str
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
-    """The text in front of the reply, template included. Template tokens inside contents are made harmless."""
+    """The text in front of the reply, template included. Template tokens inside contents are made harmless.
+
+    A reply that is to be gone on with stands behind the header that the template gives to any: templates write a reply
+    of the past in other words than a new one (Qwen 3 without its empty thought).
+    """
+    messages, beginning = split_beginning(messages)
     harmless = [message | {"content": disarm(tokenizer, message["content"])} for message in messages]
     rendered = tokenizer.apply_chat_template(
         harmless, tokenize=False, add_generation_prompt=True, date_string=TEMPLATE_DATE
     )
-    return str(rendered)
+    return str(rendered) + disarm(tokenizer, beginning)
+
+
+def split_beginning(messages: Sequence[Message]) -> tuple[Sequence[Message], str]:
+    """The messages to reply to, and the beginning of the reply where they end with one of the assistant."""
+    unfinished = bool(messages) and messages[-1]["role"] == "assistant"
+    return (messages[:-1], messages[-1]["content"]) if unfinished else (messages, "")
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
-    """Token ids of :func:`render_prompt`: what the character has said before is spelt as when it was learnt."""
+    """Token ids of :func:`render_prompt`: what the character has said before is spelt as when it was learnt.
+
+    So is a reply that is to be gone on with: its tokens stand behind those of the prompt it was the reply to.
+    """
+    messages, beginning = split_beginning(messages)
     parts = split_prompt(tokenizer, messages)
     said = [encode_text(tokenizer, message["content"]) for message in messages if message["role"] == "assistant"]
     ids = list(parts[0])
     for spoken, part in zip(said, parts[1:], strict=False):
         ids += [*spoken, *part]
-    return ids
+    return [*ids, *encode_text(tokenizer, beginning)] if beginning else ids
+
+
+def encode_unfinished(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    """The token ids at the end of :func:`encode_prompt` that are of the reply itself; none where it has not begun."""
+    beginning = split_beginning(messages)[1]
+    return encode_text(tokenizer, beginning) if beginning else []
 
 
 def split_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[list[int]]:
@@ -151,6 +179,18 @@ def split_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]
     if len(texts) != 1 + sum(message["role"] == "assistant" for message in messages):
         texts = [render_prompt(tokenizer, messages)]
     return [list(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+
+def encode_beginning(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    """The token ids with which all prompts begin that go on from ``messages`` with something from the user."""
+    one, other = (encode_prompt(tokenizer, [*messages, {"role": "user", "content": text}]) for text in ("1", "[2"))
+    return one[: common_prefix(one, other)]
+
+
+def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (left, right) in pairs if left != right), min(len(one), len(other)))
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

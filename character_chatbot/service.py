@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from character_chatbot.engines.base import Sampling
+from character_chatbot.engines.base import Sampling, build_sampling
 from character_chatbot.prompts import Turn
 from config import Settings
 from utils.announcements import Announcements
@@ -44,11 +44,16 @@ BACKLOG_PER_PIECE = 8
 class Reply:
     """One reply on its way. A thread reads the engine, so that nobody who looks at it ever waits.
 
-    ``queue``: in which the engine lets replies wait, if it does.
+    ``queue``: in which the engine lets replies wait, if it does. ``after``: gets the text once nobody waits for it.
     """
 
-    def __init__(self, open_stream: Callable[[], Iterator[str]], queue: FairQueue | None = None) -> None:
-        self._open, self._queue = open_stream, queue
+    def __init__(
+        self,
+        open_stream: Callable[[], Iterator[str]],
+        queue: FairQueue | None = None,
+        after: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._open, self._queue, self._after = open_stream, queue, after
         self._pieces: list[str] = []
         self._taken = 0
         self._stopped, self._ended = threading.Event(), threading.Event()
@@ -122,6 +127,8 @@ class Reply:
             self.problem = SuiteError(f"the reply failed: {type(error).__name__}: {error}")
         finally:
             self._ended.set()
+        if self._pieces:
+            self._after("".join(self._pieces))
 
 
 class Service:
@@ -203,7 +210,14 @@ class Service:
         return self.corpus.speakers(self.settings.dialogues.minimum_replies) if self.corpus else ()
 
     def begin_answer(
-        self, character: str, turns: Sequence[Turn], sampling: Sampling, *, note: str = "", lore: Sequence[str] = ()
+        self,
+        character: str,
+        turns: Sequence[Turn],
+        sampling: Sampling,
+        *,
+        note: str = "",
+        lore: Sequence[str] = (),
+        beginning: str = "",
     ) -> Reply:
         """A reply of ``character`` to ``turns``, drawn as ``sampling`` says.
 
@@ -213,6 +227,7 @@ class Service:
             sampling: how it is drawn.
             note: what else the character is to know, for its system message.
             lore: entries of a lorebook for this message, most important first.
+            beginning: how the reply begins, where one that is there already is to be gone on with.
 
         Raises:
             SuiteError: nobody can answer, or the character would talk to itself.
@@ -224,11 +239,28 @@ class Service:
         name = source.cast.get(character).name
         turns_seen = self.settings.chat.history_turns
         reply = Reply(
-            lambda: stream_reply(source, name, turns, sampling, turns_seen, lore=lore, note=note),
+            lambda: stream_reply(source, name, turns, sampling, turns_seen, lore=lore, note=note, beginning=beginning),
             getattr(source.engine(name), "queue", None),
+            lambda text: self.expect_message(name, [*turns, Turn(name, beginning + text)], note=note),
         )
         self._replies.add(reply)
         return reply
+
+    def expect_message(self, character: str, turns: Sequence[Turn] = (), *, note: str = "") -> None:
+        """Somebody may soon say something to ``character``: what comes before it is read as soon as nobody waits.
+
+        Silent where nothing is gained, while all is loaded, and for a character whom the source does not have.
+
+        Args:
+            character, note: as for :meth:`begin_answer`.
+            turns: all turns so far.
+        """
+        from character_chatbot.replies.conversation import expect_message
+
+        if self._source is not None:
+            chat = self.settings.chat
+            with contextlib.suppress(SuiteError):
+                expect_message(self._source, character, turns, build_sampling(chat), chat.history_turns, note=note)
 
     @property
     def replies_in_flight(self) -> int:

@@ -162,14 +162,45 @@ def test_what_sillytavern_sends_is_answered(make_place: Callable[..., Place]) ->
     assert place.post({"model": MODEL, "messages": [said("hi")] * 1200}).status_code == 200
 
 
-@pytest.mark.parametrize("before", [[], [said("where is the boat")]], ids=["a greeting", "a talk"])
-def test_the_character_goes_on_with_its_own_words(before: Any, make_place: Callable[..., Place]) -> None:
+def test_the_character_goes_on_with_its_own_words(make_place: Callable[..., Place]) -> None:
+    """The last message is the assistant's: with a client's cue behind it or not, whole and in pieces."""
     place = make_place()
-    answer = place.post({"model": MODEL, "messages": [*before, said("It was", "assistant")]})
-    assert answer.json()["choices"][0]["message"]["content"] == "Go on."
-    messages = place.engine.asked[0][0]
-    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"][: 2 + len(before) * 2]
-    assert "It was" in messages[0 if not before else 2]["content"]
+    before, begun = said("where is the boat"), said("where is", "assistant")
+    cue = said("[Continue your last message without repeating its original content.]", "system")
+    for messages in ([before, begun], [before, begun, cue]):
+        answer = place.post({"model": MODEL, "messages": messages}).json()["choices"][0]
+        assert (answer["message"]["content"], answer["finish_reason"]) == (" the boat", "stop")
+        asked = place.engine.asked[-1][0]
+        assert asked[-1] == {"role": "assistant", "content": "where is"}
+        assert "Continue" not in asked[0]["content"]
+    spaced = [before, said("where is ", "assistant")]
+    chunks = place.openai().chat.completions.create(model=MODEL, messages=spaced, stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "the boat"
+    ended = place.post({"model": MODEL, "messages": [before, said("where is the boat", "assistant")]})
+    assert ended.json()["choices"][0]["message"]["content"] == ""
+    text = place.openai().completions.create(model="Kit", prompt="Ada: where is the boat\nKit: where is")
+    assert text.choices[0].text == " the boat"
+
+
+def test_a_greeting_goes_on_without_a_message(make_place: Callable[..., Place]) -> None:
+    place = make_place()
+    answer = place.post({"model": MODEL, "messages": [said("Ahoy", "assistant")]})
+    assert answer.status_code == 200
+    assert [message["role"] for message in place.engine.asked[0][0]] == ["system", "user", "assistant"]
+
+
+def test_what_is_told_stands_in_the_system_message(make_place: Callable[..., Place]) -> None:
+    """An example conversation with its names, and the persona once: a client sends the card it has from us."""
+    place = make_place()
+    persona = place.service.source.cast.get("Kit").persona or "You are Kit."
+    examples = [{"role": "system", "content": "Hm.", "name": f"example_{who}"} for who in ("user", "assistant")]
+    place.post({"model": MODEL, "user": "Ann", "messages": [said(persona, "system"), *examples, said("hello")]})
+    place.post({"model": "Kit", "prompt": f"{persona}\nScenario: A pier.\n***\nAnn: hello\nKitty Q:"}, "completions")
+    chat, text = (asked[0][0]["content"] for asked in place.engine.asked)
+    assert "Ann: Hm.\nKit: Hm." in chat
+    assert "Scenario: A pier." in text
+    assert chat.count(persona) == text.count(persona) == 1
+    assert [message["content"] for message in place.engine.asked[1][0][1:]] == ["Ann: hello"]
 
 
 def test_stops_end_a_reply_and_the_engine(make_place: Callable[..., Place]) -> None:

@@ -216,3 +216,25 @@ def test_it_ends_with_a_word_at_whatever_moment_it_is_stopped(
     assert process.returncode == code, err.decode()
     assert b"stopped" in out
     assert b"Traceback" not in err
+
+
+def test_an_act_that_shows_nothing_leaves_the_page_as_it_is() -> None:
+    """Gradio empties all parts where a generator ends without a value."""
+    import gradio as gr
+
+    from character_chatbot.acts.views import Views
+    from character_chatbot.pages.wiring import Wiring
+
+    async def act(*views: dict[str, str]) -> Views:
+        for view in views:
+            yield view
+
+    async def try_both() -> None:
+        with gr.Blocks():
+            part = gr.HTML()
+            wiring = Wiring({"live": part}, one_owner=True)
+        assert [each async for each in wiring._by_part(act())] == [{part: gr.skip()}]
+        shown = [each async for each in wiring._by_part(act({"live": "a"}, {"live": "b"}))]
+        assert shown == [{part: "a"}, {part: "b"}]
+
+    asyncio.run(try_both())

@@ -72,6 +72,21 @@ def test_our_own_file_loses_nothing(store: ChatStore, whole: WholeConversation) 
     assert write_chat(again(store, whole, "json"), "json") == write_chat(whole, "json")
 
 
+@pytest.mark.parametrize("format", ["json", "sillytavern"])
+def test_who_has_left_is_known_in_a_file(store: ChatStore, format: str) -> None:
+    talk = store.begin(ME, ["Ada", "Bo", "Cleo"], "Visitor").id
+    store.say(ME, talk, "Hello")
+    store.reply(ME, talk, "Bo", "Good day")
+    store.change_cast(ME, talk, ["Cleo", "Ada"])
+    whole = store.read_whole(ME, talk)
+    assert (whole.characters, whole.departed) == (("Cleo", "Ada"), ("Bo",))
+    read = again(store, whole, format)
+    assert (read.characters, read.departed) == (whole.characters, whole.departed)
+    assert [each.message.speaker for each in read.messages] == ["Visitor", "Bo"]
+    untold = write_chat(whole, "sillytavern").replace("stranger_things_suite", "other")
+    assert read_chat(untold.encode(), "chat").characters == ("Bo",)  # as from SillyTavern: all who have spoken
+
+
 def change(content: dict[str, Any], path: tuple[str | int, ...], value: Any) -> str:
     at: Any = content
     for part in path[:-1]:

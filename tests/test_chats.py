@@ -148,7 +148,7 @@ def test_a_folder_in_the_way_is_a_sentence(tmp_path: Path) -> None:
 ACTS: dict[str, Callable[[ChatStore, str, str, int], Any]] = {
     "get": lambda store, owner, talk, message: store.get(owner, talk),
     "rename": lambda store, owner, talk, message: store.rename(owner, talk, "Mine"),
-    "join": lambda store, owner, talk, message: store.join(owner, talk, ["Cleo"]),
+    "change_cast": lambda store, owner, talk, message: store.change_cast(owner, talk, ["Ada", "Cleo"]),
     "delete": lambda store, owner, talk, message: store.delete(owner, talk),
     "path": lambda store, owner, talk, message: store.path(owner, talk),
     "turns": lambda store, owner, talk, message: store.turns(owner, talk),
@@ -201,7 +201,7 @@ def test_nobody_sees_or_touches_what_is_somebody_elses(store: ChatStore, talk: s
 
 
 @pytest.mark.parametrize(
-    "act", [name for name in ACTS if name not in {"get", "rename", "join", "delete", "path", "turns"}]
+    "act", [name for name in ACTS if name not in {"get", "rename", "change_cast", "delete", "path", "turns"}]
 )
 def test_a_message_of_another_conversation_is_unknown(store: ChatStore, talk: str, act: str) -> None:
     _, elsewhere = exchange(store, store.begin(OTHER, ["Ada"], "Visitor").id, "Secret", "Quite so", OTHER)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,18 @@ def test_failure_of_the_model_reaches_the_reader(peft_engine: PeftEngine, monkey
 def test_prompt_longer_than_the_model_keeps_its_end(peft_engine: PeftEngine) -> None:
     long = [MESSAGES[0], {"role": "user", "content": "Judge Hale: " + "key " * 3000}]
     assert list(peft_engine.reply(long, SHORT))
+
+
+def test_a_reply_that_goes_on_is_the_reply_uncut(peft_engine: PeftEngine) -> None:
+    from character_chatbot.prompts import encode_prompt
+
+    tokenizer = peft_engine.load()[1]
+    greedy = Sampling(max_new_tokens=12, temperature=0, repetition_penalty=1.1)
+    whole = "".join(peft_engine.reply(MESSAGES, greedy))
+    for size in range(1, 12):
+        first = "".join(peft_engine.reply(MESSAGES, replace(greedy, max_new_tokens=size)))
+        unfinished = [*MESSAGES, {"role": "assistant", "content": first}]
+        read = peft_engine._prompts.count_known(encode_prompt(tokenizer, unfinished))
+        assert read >= len(encode_prompt(tokenizer, MESSAGES)) + size - 1  # all but the last token
+        rest = "".join(peft_engine.reply(unfinished, replace(greedy, max_new_tokens=12 - size)))
+        assert first + rest == whole

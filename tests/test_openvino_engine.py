@@ -8,8 +8,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,17 +19,17 @@ from character_chatbot.engines.base import Sampling
 from character_chatbot.engines.detokeniser import Detokeniser
 from character_chatbot.engines.fair_queue import FairQueue
 from character_chatbot.engines.openvino_engine import EngineOptions, OpenVinoEngine
-from character_chatbot.engines.openvino_worker import Worker
 from character_chatbot.engines.peft_engine import PeftEngine
 from character_chatbot.engines.plain_tokenizer import PlainTokenizer
-from character_chatbot.engines.prompt_cache import PromptCache, common_prefix
+from character_chatbot.engines.prompt_cache import PromptCache
 from character_chatbot.export.architecture import read_architecture
 from character_chatbot.export.exporting import copy_tokenizer, write_model
 from character_chatbot.export.weights import Weights
 from character_chatbot.machine.devices import Device
 from character_chatbot.nano import NanoRecipe, fetch_nano_base
-from character_chatbot.prompts import Turn, encode_prompt, end_of_turn
+from character_chatbot.prompts import Turn, common_prefix, encode_prompt, end_of_turn
 from config import NanoSettings
+from tests.doubles.workers import OneByOne
 from utils.errors import BaseModelError
 
 CPU = Device("cpu", "float32", "for a test")
@@ -73,6 +73,14 @@ def test_reply_comes_in_pieces_and_says_what_torch_says(engine: OpenVinoEngine, 
     assert len(pieces) > 1
     assert "".join(pieces).strip()
     assert "".join(pieces) == "".join(PeftEngine(nano_base(base), CPU).reply(MESSAGES, GREEDY))
+
+
+def test_a_reply_that_goes_on_is_the_reply_uncut(engine: OpenVinoEngine) -> None:
+    whole = "".join(engine.reply(MESSAGES, GREEDY))
+    for size in range(1, 12):
+        first = "".join(engine.reply(MESSAGES, replace(GREEDY, max_new_tokens=size)))
+        unfinished = [*MESSAGES, {"role": "assistant", "content": first}]
+        assert first + "".join(engine.reply(unfinished, replace(GREEDY, max_new_tokens=12 - size))) == whole
 
 
 def test_same_seed_gives_the_same_reply_and_another_seed_another(engine: OpenVinoEngine) -> None:
@@ -311,27 +319,6 @@ def test_queue_is_fair_and_tells_places() -> None:
     assert tickets[3].wait(1)
     tickets[3].close()
     assert (queue.running, queue.waiting) == (0, 0)
-
-
-class OneByOne(Worker):
-    """A worker without a model: a prompt takes two steps, a reply one token."""
-
-    def __init__(self) -> None:
-        self.begun: list[int] = []
-        super().__init__(Path(), {"adapters": {}}, lambda answer: None)
-
-    def _load(self, adapters: dict[str, dict[str, Any]]) -> None:
-        self._adapters, self._caches, self._active = {}, True, ""
-        self._pipeline = SimpleNamespace(step=lambda: None)
-
-    def _add(self, order: dict[str, Any]) -> Any:
-        self.begun.append(order["add"])
-        return SimpleNamespace(steps=0, cancel=lambda: None)
-
-    def _send(self, number: int) -> None:
-        self._handles[number].steps += 1  # type: ignore[attr-defined]
-        if self._handles[number].steps == 2:  # type: ignore[attr-defined]
-            self._told(number, [7], done=True)
 
 
 def test_one_visitor_reads_the_persona_for_all() -> None:

@@ -418,9 +418,9 @@ def test_a_reply_goes_on(talk_with: Callable[..., Talk]) -> None:
     talk = talk_with(engine)
     visit = say(talk, "Hello.")
     views = run(talk.go_on(visit))
-    assert texts(views[-1]) == ["Hello.", "reply 1 reply 2"]
+    assert texts(views[-1]) == ["Hello.", "reply 1reply 2"]
     assert "reply 1" in views[0]["live"], "what is there already is shown while more comes"
-    assert engine.asked[1][-1] == {"role": "user", "content": "Ann: Go on."}
+    assert list(engine.asked[1]) == [*engine.asked[0], {"role": "assistant", "content": "reply 1"}]
     assert len(path(talk, visit)) == 2
 
 
@@ -612,8 +612,34 @@ def test_who_is_added_joins_the_conversation_that_is_shown(talk_with: Callable[.
     assert "Kit, Rosa" in joined["speaking"]
     visit = replace(at(joined), also=("Rosa",))
     assert [each.speaker for each in path(talk, say(talk, "Rosa, and you?", visit))][-1] == "Rosa"
-    assert run(talk.gather(replace(visit, also=())))[-1]["visit"]["conversation"] == ""
-    assert talk.store.get(visit.owner, visit.conversation).characters == ("Kit", "Rosa")
+
+
+def test_who_is_taken_out_speaks_no_more_and_what_was_said_stays(talk_with: Callable[..., Talk]) -> None:
+    engine = CountingEngine()
+    talk = talk_with(engine)
+    visit = say(talk, "Rosa, who is there?", GROUP)
+    view = run(talk.gather(replace(visit, also=("Sera",))))[-1]
+    assert view["visit"]["conversation"] == visit.conversation
+    assert texts(view) == ["Rosa, who is there?", "reply 1"]
+    assert "Rosa will not answer any more" in view["notice"]
+    assert ("Rosa", "Rosa") not in view["next"]["choices"]
+    kept = talk.store.get(visit.owner, visit.conversation)
+    assert (kept.characters, kept.departed) == (("Kit", "Sera"), ("Rosa",))
+    left = replace(visit, also=("Sera",))
+    for act in (talk.retry, talk.go_on):
+        assert "Rosa takes part no more" in run(act(left))[-1]["notice"]
+    assert "Rosa cannot talk to themselves" in run(talk.send(replace(left, name="Rosa"), "Me."))[-1]["notice"]
+    say(talk, "Rosa, and now?", left)
+    assert speakers(talk, left) == ["Ann", "Rosa", "Ann", "Kit"]
+    assert "Rosa: reply 1" in engine.asked[-1][1]["content"]
+    alone = at(run(talk.gather(replace(left, also=())))[-1], ANN)
+    assert texts(run(talk.retry(alone))[-1])[-1] == "reply 3"
+    branch = at(press(talk, alone, "branch", id=str(path(talk, alone)[-1].id)), ANN)
+    assert speakers(talk, branch) == ["Ann", "Rosa", "Ann", "Kit"]
+    again = run(talk.gather(GROUP.at(visit.conversation)))[-1]
+    assert again["notice"] == ""
+    back = talk.store.get(visit.owner, visit.conversation)
+    assert (set(back.characters), back.departed) == ({"Kit", "Rosa", "Sera"}, ())
 
 
 def test_nobody_joins_whose_name_the_visitor_has_used(talk_with: Callable[..., Talk]) -> None:

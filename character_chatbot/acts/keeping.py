@@ -60,24 +60,30 @@ class Keeping(Branching):
             yield view
 
     async def gather(self, visit: Visit) -> Views:
-        """Others in the scene: who is added joins the conversation; without one, the last one of just those left."""
+        """Others in the scene: who is added takes part, who is taken out does no more; what was said stays."""
         shown = await asyncio.to_thread(self.find, visit)
-        if shown and set(shown.characters) < set(visit.cast):
-            yield await self._join(visit, shown)
+        if shown and visit.character in shown.characters:
+            yield await self._recast(visit, shown)
             return
         async for view in self._choose(visit, begin=False):
             yield view
 
-    async def _join(self, visit: Visit, shown: Conversation) -> View:
-        """Who is chosen and not yet in the conversation that is shown takes part from now on."""
+    async def _recast(self, visit: Visit, shown: Conversation) -> View:
+        """Just who is chosen takes part from now on; whom this page does not know cannot be chosen, and stays."""
 
-        def join() -> None:
-            new = [self.service.source.cast.get(name).name for name in visit.cast if name not in shown.characters]
-            self.store.join(visit.owner, shown.id, new)
+        def recast() -> None:
+            chosen = [self.service.source.cast.get(name).name for name in visit.cast]
+            known = self.service.characters
+            kept = [name for name in shown.characters if name in chosen or name not in known]
+            new = [name for name in chosen if name not in kept]
+            self.store.change_cast(visit.owner, shown.id, (*kept, *new))
 
-        view = await self.change(visit, join)
-        joined = "transcript" in view
-        return lay(view, self.look(visit.cast) if joined else {"also": Change(value=list(shown.characters[1:]))})
+        view = await self.change(visit, recast)
+        if "transcript" not in view:
+            return lay(view, {"also": Change(value=list(shown.characters[1:]))})
+        gone = [name for name in shown.characters if name in self.service.characters and name not in visit.cast]
+        told = word(f"{' and '.join(gone)} will not answer any more. Choose the name again to undo that.")
+        return lay(view, self.look(visit.cast), told if gone else {})
 
     async def new(self, visit: Visit) -> Views:
         """A new conversation with those who are chosen."""

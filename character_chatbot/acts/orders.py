@@ -12,7 +12,7 @@ from character_chatbot.acts.writing import Order
 from character_chatbot.chats.message_rows import Written
 from character_chatbot.chats.records import CHARACTER, NOTE, USER, Conversation, Message, turns
 from character_chatbot.prompts import Turn
-from character_chatbot.replies.conversation import GO_ON
+from character_chatbot.replies.conversation import open_with
 from character_chatbot.service import read_name
 from utils.errors import UsageError
 
@@ -24,7 +24,7 @@ class Orders(Room):
         """The message kept, in a new conversation if there is none, and the order of its reply."""
         conversation = self.find(visit) or self.begin(visit)
         visit = visit.at(conversation.id) if visit.conversation != conversation.id else visit
-        name = self.read_names(visit.name, conversation.characters)
+        name = self.read_names(visit.name, (*conversation.characters, *conversation.departed))
         path = self.path(visit)
         spoken = Message(0, None, USER, name, text)
         speaker = choose_speaker(self.service.source, conversation.characters, [*path, spoken], visit.next)
@@ -87,6 +87,8 @@ class Orders(Room):
         said = tuple(turns(path))
         while card and said and said[0].speaker == name:  # the greeting, which is in the note
             said = said[1:]
+        if more.get("beginning"):
+            said = open_with(said, name, user)
         if not said:
             raise UsageError("there is nothing to reply to yet.", instead="Say something.")
         order = Order(name, said, keep, None, "", added.note, added.lore, added.entries, source.label)
@@ -109,6 +111,7 @@ class Orders(Room):
             return self.order(visit, conversation, path, speaker)
         if len(path) == 1:
             raise UsageError("that is how the character begins.", instead="Say something first.")
+        _check_takes_part(last.speaker, conversation)
 
         def keep(text: str, how: Written) -> object:
             return self.store.reply_again(visit.owner, conversation.id, last.id, text, how=how)
@@ -126,21 +129,25 @@ class Orders(Room):
         return (*said, *(turn for text in rejected if text for turn in (Turn(last.speaker, text), said[-1])))
 
     def continued(self, visit: Visit) -> Order:
+        """More of the last reply: the prompt is the one it was the reply to, and ends inside it."""
         conversation, path = self._shown(visit)
         last = path[-1]
         if last.role != CHARACTER or not last.text:
             raise UsageError("there is no reply to go on with.")
+        _check_takes_part(last.speaker, conversation)
 
         def keep(text: str, how: Written) -> object:
-            return self.store.continue_reply(visit.owner, conversation.id, last.id, f" {text}", how=how)
+            return self.store.continue_reply(visit.owner, conversation.id, last.id, text, how=how)
 
-        order = self._compose(conversation, path, last.speaker, keep, instead_of=last, beginning=f"{last.text} ")
-        user = next((each for each in reversed(path) if each.role == USER), None)
-        cue = user.text if user and self.service.source.rung == "quotes" else GO_ON
-        spoken = user.speaker if user else conversation.speaker
-        return replace(order, turns=(*order.turns, Turn(spoken, cue)))
+        return self._compose(conversation, path[:-1], last.speaker, keep, instead_of=last, beginning=last.text)
 
     def next(self, visit: Visit) -> Order:
         conversation, path = self._shown(visit)
         speaker = choose_speaker(self.service.source, conversation.characters, path, visit.next)
         return self.order(visit, conversation, path, speaker)
+
+
+def _check_takes_part(speaker: str, conversation: Conversation) -> None:
+    """Raises UsageError: the character has been taken out of the conversation."""
+    if speaker in conversation.departed:
+        raise UsageError(f"{speaker} takes part no more.", instead="Choose the name again under 'Also in the scene'.")

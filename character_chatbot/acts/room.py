@@ -11,7 +11,7 @@ from character_chatbot import markup
 from character_chatbot.acts.views import BUTTONS, Change, View, Views, usable
 from character_chatbot.acts.visit import AUTOMATIC, IN_TURN, Visit
 from character_chatbot.acts.writing import TICK_SECONDS, Writing
-from character_chatbot.chats.records import CHARACTER, NOTE, Conversation, Message, UnknownConversation
+from character_chatbot.chats.records import CHARACTER, NOTE, Conversation, Message, UnknownConversation, turns
 from character_chatbot.chats.store import ChatStore
 from character_chatbot.pages.conversation_list import conversation_list
 from character_chatbot.pages.transcript import live_block, transcript
@@ -20,7 +20,7 @@ from utils.errors import UsageError
 
 LOADING = "Loading the model…"
 MOVE_SECONDS = 10.0  # that a message waits for the conversation it is to go into
-MOST_TABS = 10_000  # remembered; of the oldest one it is then taken that it has not moved
+MOST_TABS = 1_000  # remembered; of the oldest one it is then taken that it has not moved
 
 
 class Room:
@@ -71,6 +71,7 @@ class Room:
         visit = visit if conversation else visit.at("")
         visit = self._reach(visit, path, found)
         self._remember(visit)
+        self._expect(conversation, path, visit)
         return {
             "visit": visit.kept(),
             "transcript": self._transcript(visit, path, writing, found),
@@ -80,6 +81,12 @@ class Room:
             **self._buttons(conversation, path, writing),
             **self._scene(conversation, visit),
         }
+
+    def _expect(self, conversation: Conversation | None, path: Sequence[Message], visit: Visit) -> None:
+        """Let the engine read what stands here; an imported character's card says more than that."""
+        character = conversation.characters[0] if conversation else visit.character
+        if character and len(conversation.characters if conversation else visit.cast) == 1:
+            self.service.expect_message(character, tuple(turns(path)))
 
     def is_open(self, visit: Visit) -> bool:
         """Whether the visitor's tab still shows this conversation: what streams must not reach another one."""

@@ -113,17 +113,19 @@ class Speaking(Orders):
             self._keep(writing, how or writing.cut())
             del self.writing[visit.conversation]
         if self.is_open(visit):
-            yield await self.show(visit) | (problem(failed) if failed else {})
+            yield await self.show(visit) | _told(writing, failed)
         else:  # the visitor has gone on to another conversation; the reply waits in this one
             yield {"conversations": await asyncio.to_thread(self.listed, visit.at(self.open_in(visit)))}
 
     def _begin(self, order: Order) -> Reply:
         sampling = build_sampling(self.service.settings.chat)
-        return self.service.begin_answer(order.speaker, order.turns, sampling, note=order.note, lore=order.lore)
+        return self.service.begin_answer(
+            order.speaker, order.turns, sampling, note=order.note, lore=order.lore, beginning=order.beginning
+        )
 
     def _keep(self, writing: Writing, how: Written) -> None:
         """Store what came; the conversation may have been deleted meanwhile."""
-        text = writing.text.strip()
+        text = writing.text.rstrip() if writing.order.beginning else writing.text.strip()
         writing.over = True
         if not text and how.state in (DONE, STOPPED):
             return
@@ -131,6 +133,16 @@ class Speaking(Orders):
             writing.order.keep(text, how)
         except SuiteError as error:
             logger.warning("a reply is not kept: %s", error.what)
+
+
+def _told(writing: Writing, failed: SuiteError | None) -> View:
+    """What is to be said once a reply is over; one that did not go on has nowhere to say it itself."""
+    reply, order = writing.reply, writing.order
+    failed = failed or (reply.problem if reply and order.beginning else None)
+    if failed:
+        return problem(failed)
+    nothing = order.beginning and reply and not reply.stopped and not writing.text.strip()
+    return word(f"{order.speaker} has nothing to add.") if nothing else {}
 
 
 def _locked(locked: bool) -> View:

@@ -44,6 +44,7 @@ class Order:
     @property
     def quoted(self) -> tuple[str, list[str]]:
         said = [turn.text for turn in self.turns if turn.speaker == self.speaker]
+        said += [self.beginning] if self.beginning else []
         return (self.turns[-1].text if self.turns else ""), said
 
 
@@ -101,6 +102,8 @@ class Writing:
     async def finish(self, service: Service) -> Written:
         """How the reply came to be, once it has ended by itself."""
         problem = self.reply.problem if self.reply else None
+        if self.order.beginning and (problem or not self.text.strip()):  # what was there stays as it is
+            return self._written(STOPPED if problem else DONE)
         if problem or not self.text.strip():
             return self._written(FAILED, problem=str(problem or NOTHING))
         message, said = self.order.quoted

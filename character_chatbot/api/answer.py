@@ -29,8 +29,9 @@ class Answer:
         first: float | None = None
         try:
             async for piece in _follow(self._reply):
+                bare = self._asked.spaced and not first  # the client has the space in front of it already
                 first = first or time.monotonic()
-                shown = stop.feed(piece)
+                shown = stop.feed(piece.lstrip() if bare else piece)
                 self._text += shown
                 if shown:
                     yield shown
@@ -50,7 +51,9 @@ class Answer:
 
     def usage(self) -> dict[str, int]:
         """Tokens of the turns and of the reply, by the model's tokenizer where it has one."""
-        read = self._count("\n".join([self._asked.note, *(turn.text for turn in self._asked.turns)]))
+        read = self._count(
+            "\n".join([self._asked.note, *(turn.text for turn in self._asked.turns), self._asked.beginning])
+        )
         written = self._count(self._text)
         return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 

@@ -9,26 +9,34 @@ from typing import Any
 
 from character_chatbot.api.errors import NOT_FOUND, SERVER, ApiError
 from character_chatbot.api.schema import MOST_TOKENS, ChatRequest, CompletionRequest, Message
+from character_chatbot.api.script import read_script
 from character_chatbot.engines.base import Sampling, build_sampling
-from character_chatbot.prompts import Turn
-from character_chatbot.replies.conversation import GO_ON, one_line
+from character_chatbot.prompts import Turn, persona_prompt
+from character_chatbot.replies.conversation import one_line, open_with
 from character_chatbot.service import DEFAULT_NAME, LONGEST_NAME_CHARACTERS, Reply, Service
 from character_chatbot.sources import Source
+from utils.characters import Character
 from utils.errors import SuiteError, UnknownCharacter
 
 LOADING_SECONDS = 5  # when to ask again while the model is being loaded
 LATEST = "latest"
+SYSTEM = ("system", "developer")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as the service takes it. ``note``: what the client's own system messages say."""
+    """A request as the service takes it. ``note``: what the client's own system messages say.
+
+    ``beginning``: of the reply, which the client has and wants to go on. ``spaced``: it has the space behind it, too.
+    """
 
     character: str
     turns: tuple[Turn, ...]
     sampling: Sampling
     note: str = ""
     stops: tuple[str, ...] = ()
+    beginning: str = ""
+    spaced: bool = False
 
 
 class Endpoint:
@@ -75,44 +83,52 @@ class Endpoint:
     def read_chat(self, request: ChatRequest) -> Asked:
         """A chat request as turns. Raises ApiError: no such model, or nothing to reply to."""
         character = self.character(request.model)
-        note = "\n".join(each.content.strip() for each in request.messages if each.role in ("system", "developer"))
+        told = [each for each in _without_cue(request.messages) if each.role in SYSTEM]
+        note = "\n".join(_read_note(each, character, request.user) for each in told)
         turns = [_read_turn(each, character, request.user) for each in request.messages]
-        return self._asked(request, character, [turn for turn in turns if turn and turn.text], note)
+        said = [each.content for each in request.messages if each.role not in SYSTEM and each.content.strip()]
+        return self._asked(request, character, [turn for turn in turns if turn and turn.text], note, said[-1:])
 
     def read_completion(self, request: CompletionRequest) -> Asked:
-        """A text as turns: lines ``Name: what is said``; the last one may open the reply, as in ``Kit:``."""
+        """A text as turns, see :mod:`character_chatbot.api.script`; who opens the last line is the character."""
         character = self.character(request.model)
-        turns: list[Turn] = []
-        for line in request.prompt.splitlines():
-            speaker, colon, said = line.partition(":")
-            if colon and 0 < len(speaker.strip()) <= LONGEST_NAME_CHARACTERS:
-                resolved = self.service.source.cast.resolve(speaker.strip())
-                turns.append(Turn(resolved, one_line(said)))
-            elif line.strip():
-                turns.append(Turn(request.user or DEFAULT_NAME, one_line(line)))
-        return self._asked(request, character, [turn for turn in turns if turn.text], "")
+        script = read_script(request.prompt, request.user or DEFAULT_NAME, self.service.source.cast.resolve)
+        turns = [replace(each, speaker=character) if each.speaker == script.opened else each for each in script.turns]
+        spoken = turns and turns[-1].speaker == character and not script.opened
+        tail = request.prompt[len(request.prompt.rstrip()) :]
+        return self._asked(request, character, turns, script.note, [turns[-1].text + tail] if spoken else [])
 
     def begin(self, asked: Asked) -> Reply:
         """The reply on its way. Raises ApiError."""
         try:
-            return self.service.begin_answer(asked.character, asked.turns, asked.sampling, note=asked.note)
+            return self.service.begin_answer(
+                asked.character, asked.turns, asked.sampling, note=asked.note, beginning=asked.beginning
+            )
         except UnknownCharacter as error:
             raise ApiError(404, str(error), NOT_FOUND, "model_not_found", param="model") from None
         except SuiteError as error:
             raise ApiError(400, str(error)) from None
 
     def _asked(
-        self, request: ChatRequest | CompletionRequest, character: str, turns: Sequence[Turn], note: str
+        self,
+        request: ChatRequest | CompletionRequest,
+        character: str,
+        turns: Sequence[Turn],
+        note: str,
+        last: Sequence[str],
     ) -> Asked:
+        """``last``: the last message as it was sent, which may be the beginning of the reply."""
         if not turns:
             raise ApiError(400, f"there is no message to {character}: end with a user's message.", param="messages")
-        if turns[-1].speaker == character:  # a client that wants the last reply to go on, or has begun the next one
-            other = next((turn.speaker for turn in reversed(turns) if turn.speaker != character), DEFAULT_NAME)
-            turns = [*turns, Turn(other, GO_ON)]
-        begun = " ".join(turn.text for turn in itertools.takewhile(lambda turn: turn.speaker == character, turns))
-        if begun:  # a greeting: a prompt begins with what is said to the character
-            note = f"{note}\n{character} has begun with: {begun}".strip()
-        return Asked(character, tuple(turns), self._sampling(request), note, tuple(request.stop))
+        note = _without_persona(note, self.service.source.cast.get(character))
+        begun = last[0] if last and turns[-1].speaker == character else ""
+        if begun:  # a client that wants the last reply to go on, or has begun the next one
+            turns = open_with(turns[:-1], character, request.user or DEFAULT_NAME)
+        greeting = " ".join(turn.text for turn in itertools.takewhile(lambda turn: turn.speaker == character, turns))
+        if greeting:  # a prompt begins with what is said to the character
+            note = f"{note}\n{character} has begun with: {greeting}".strip()
+        sampling, stops = self._sampling(request), tuple(request.stop)
+        return Asked(character, tuple(turns), sampling, note, stops, begun.strip(), begun[-1:].isspace())
 
     def _sampling(self, request: ChatRequest | CompletionRequest) -> Sampling:
         given = {
@@ -134,9 +150,33 @@ class Endpoint:
             raise ApiError(503, str(error), SERVER, "no_model") from None
 
 
+def _without_cue(messages: Sequence[Message]) -> Sequence[Message]:
+    """Without what a client says in front of which the reply stands that is to go on: "[Continue your last message]".
+
+    The engine goes on without being asked; a prompt with it would be another one than that of the reply.
+    """
+    last = max((number for number, each in enumerate(messages) if each.role not in SYSTEM), default=-1)
+    cue = messages[last + 1 : last + 2]
+    is_cue = messages[last].role == "assistant" and cue and "continue" in cue[0].content.casefold()
+    return [*messages[: last + 1], *messages[last + 2 :]] if is_cue else messages
+
+
+def _without_persona(note: str, character: Character) -> str:
+    """Without lines of the persona, which is in the prompt anyway: a client sends the card that it got from us."""
+    known = {line.strip() for line in persona_prompt(character, "").splitlines()}
+    return "\n".join(line for line in note.splitlines() if line.strip() not in known)
+
+
+def _read_note(message: Message, character: str, user: str) -> str:
+    """A system message; lines of an example conversation with the names that their ``name`` stands for."""
+    names = {"example_assistant": character, "example_user": one_line(user) or DEFAULT_NAME}
+    label = names.get(message.name)
+    return f"{label}: {one_line(message.content)}" if label else message.content.strip()
+
+
 def _read_turn(message: Message, character: str, user: str) -> Turn | None:
     """A message as a turn; None for what is no turn."""
-    if message.role in ("system", "developer"):
+    if message.role in SYSTEM:
         return None
     named = one_line(message.name.replace(":", " ").replace("_", " "))[:LONGEST_NAME_CHARACTERS]
     other = named or one_line(user.replace(":", " "))[:LONGEST_NAME_CHARACTERS] or DEFAULT_NAME

@@ -119,7 +119,8 @@ async def _respond(form: Form, endpoint: Endpoint, asked: Asked, given: Any, met
         return StreamingResponse(pieces, media_type="text/event-stream", headers={"cache-control": "no-store"})
     async with contextlib.aclosing(answer.texts()) as texts:
         text = "".join([piece async for piece in texts])
-    return JSONResponse(form.whole(text.strip(), answer.reason, answer.usage()))
+    text = text.rstrip() if asked.beginning else text.strip()
+    return JSONResponse(form.whole(text, answer.reason, answer.usage()))
 
 
 async def _stream(form: Form, answer: Answer, *, with_usage: bool) -> AsyncGenerator[str]:

@@ -14,6 +14,7 @@ from utils.errors import UsageError
 LONGEST_TEXT_CHARACTERS = 50_000  # a chapter; replies and messages of the page are far shorter
 LONGEST_NAME_CHARACTERS = 80
 LONGEST_TITLE_CHARACTERS = 120
+MOST_DEPARTED = 100
 DEEPEST_JSON = 20
 MOST_JSON_VALUES = 20_000  # in the unknown fields of one message
 LARGEST_INTEGER = 2**63 - 1  # SQLite's
@@ -62,6 +63,14 @@ def clean_cast(characters: Sequence[str], speaker: str) -> tuple[tuple[str, ...]
     if user in names:
         raise UsageError(f"{user} cannot talk to themselves: speak as somebody else.")
     return names, user
+
+
+def clean_departed(names: Sequence[str], characters: Sequence[str]) -> tuple[str, ...]:
+    """Who has spoken in a conversation and takes part no more. Raises UsageError: too many, or no plain name."""
+    if len(names) > MOST_DEPARTED:
+        raise UsageError(f"{len(names):,} characters have left; at most {MOST_DEPARTED} are kept.")
+    cleaned = dict.fromkeys(clean_line(name, "the name of a character") for name in names)
+    return tuple(name for name in cleaned if name not in characters)
 
 
 def clean_json(value: Any) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from character_chatbot.chats.clean import LONGEST_TITLE_CHARACTERS, clean_cast, clean_line
 from character_chatbot.chats.database import Database
-from character_chatbot.chats.records import Conversation, Found, UnknownConversation
+from character_chatbot.chats.records import CHARACTER, USER, Conversation, Found, UnknownConversation
 from config import KeptChatSettings
 from utils.errors import UsageError
 
@@ -81,21 +81,24 @@ class Conversations(Database):
             connection.execute("UPDATE conversations SET name = ? WHERE id = ?", (title, conversation))
             return self.get(owner, conversation)
 
-    def join(self, owner: str, conversation: str, characters: Sequence[str]) -> Conversation:
-        """Further characters take part from now on.
+    def change_cast(self, owner: str, conversation: str, characters: Sequence[str]) -> Conversation:
+        """These take part from now on. What others have said stays theirs, and they may come back.
 
         Raises:
             UnknownConversation.
-            UsageError: more than four, or the user has spoken under one of their names.
+            UsageError: none or more than four, or the user has spoken under one of their names.
         """
         with self.writing() as connection:
             row = self._row(connection, owner, conversation)
-            cast, _ = clean_cast((*json.loads(row["characters"]), *characters), row["speaker"])
-            query = "SELECT DISTINCT speaker FROM messages WHERE conversation = ? AND role = 'user'"
-            spoken = {each["speaker"] for each in connection.execute(query, (conversation,))}
-            if taken := next((name for name in cast if name in spoken), None):
+            cast, _ = clean_cast(characters, row["speaker"])
+            query = "SELECT DISTINCT role, speaker FROM messages WHERE conversation = ?"
+            spoken = {(each["role"], each["speaker"]) for each in connection.execute(query, (conversation,))}
+            if taken := next((name for name in cast if (USER, name) in spoken), None):
                 raise UsageError(f"you have spoken as {taken} in this conversation: begin a new one.")
-            connection.execute("UPDATE conversations SET characters = ? WHERE id = ?", (json.dumps(cast), conversation))
+            known = dict.fromkeys([*json.loads(row["departed"]), *json.loads(row["characters"])])
+            departed = [name for name in known if name not in cast and (CHARACTER, name) in spoken]
+            values = (json.dumps(cast), json.dumps(departed), conversation)
+            connection.execute("UPDATE conversations SET characters = ?, departed = ? WHERE id = ?", values)
             return self.get(owner, conversation)
 
     def delete(self, owner: str, conversation: str) -> None:
@@ -190,6 +193,7 @@ def read_conversation(row: sqlite3.Row) -> Conversation:
     return Conversation(
         row["id"], row["owner"], row["name"], tuple(json.loads(row["characters"])), row["speaker"], row["answered_by"],
         row["created"], row["updated"], row["leaf"], row["undone"] != "[]", row["messages"], json.loads(row["extra"]),
+        tuple(json.loads(row["departed"])),
     )  # fmt: skip
 
 

@@ -11,7 +11,14 @@ import json
 import time
 from typing import Any
 
-from character_chatbot.chats.clean import LONGEST_TITLE_CHARACTERS, clean_cast, clean_json, clean_line, clean_text
+from character_chatbot.chats.clean import (
+    LONGEST_TITLE_CHARACTERS,
+    clean_cast,
+    clean_departed,
+    clean_json,
+    clean_line,
+    clean_text,
+)
 from character_chatbot.chats.fields import LATEST_SECONDS, Fields, at, parse_json
 from character_chatbot.chats.records import (
     DONE,
@@ -49,6 +56,7 @@ def write_json(whole: WholeConversation) -> str:
         "version": VERSION,
         "name": whole.name,
         "characters": list(whole.characters),
+        "departed": list(whole.departed),
         "speaker": whole.speaker,
         "answered_by": whole.answered_by,
         "created": whole.created,
@@ -71,8 +79,11 @@ def read_json(text: str, name: str) -> WholeConversation:
     fields = Fields(parse_json(text, name), name)
     _check_version(fields)
     with at(name):
-        names = [each if isinstance(each, str) else "" for each in fields.list("characters")]
+        names, gone = (
+            [each if isinstance(each, str) else "" for each in fields.list(key)] for key in ("characters", "departed")
+        )
         characters, speaker = clean_cast(names, fields.text("speaker"))
+        departed = clean_departed(gone, characters)
         title = clean_line(fields.text("name"), "'name'", LONGEST_TITLE_CHARACTERS)
         extra = clean_json(fields.object("extra"))
     rows = fields.list("messages")
@@ -86,7 +97,7 @@ def read_json(text: str, name: str) -> WholeConversation:
             _read_comparison(Fields(row, f"{name}, comparison {number}"), len(rows))
             for number, row in enumerate(fields.list("comparisons"))
         ),
-        fields.text("answered_by", ""), extra,
+        fields.text("answered_by", ""), extra, departed,
     )  # fmt: skip
 
 

@@ -22,9 +22,8 @@ from character_chatbot.chats.records import (
     one_of,
 )
 from character_chatbot.chats.tree import Node, Tree
+from character_chatbot.replies.joint import find_gap
 from utils.errors import UsageError
-
-SENTENCE_END = (".", "!", "?", "…", '"', "”", "*", ")")
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,7 @@ def compose(parent: int | None, role: str, speaker: str, text: str, how: Written
 
 def join(text: str, more: str) -> str:
     """A reply and what the engine added: as it stands, with a space only where a new sentence begins without one."""
-    gap = " " if text.endswith(SENTENCE_END) and more[:1].isalnum() else ""
-    return text + gap + more
+    return text + find_gap(text, more) + more
 
 
 def read_tree(connection: sqlite3.Connection, conversation: str) -> Tree:
@@ -141,7 +139,8 @@ def checked_text(text: str, state: str) -> str:
 
 
 def _check_speaker(row: sqlite3.Row, role: str, speaker: str) -> None:
-    if role == CHARACTER and speaker not in json.loads(row["characters"]):
+    known = (*json.loads(row["characters"]), *json.loads(row["departed"]))
+    if role == CHARACTER and speaker not in known:
         raise UsageError(f"{speaker[:40]} does not take part in this conversation.")
-    if role == USER and speaker in json.loads(row["characters"]):
+    if role == USER and speaker in known:
         raise UsageError(f"{speaker} is a character of this conversation: speak as somebody else.")

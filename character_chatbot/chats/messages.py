@@ -148,7 +148,8 @@ class Messages(Conversations):
             if old.role == USER:
                 raise UsageError("only a reply can be continued.")
             text = checked_text(join(old.text, more), written.state)
-            evidence = json.dumps([*old.evidence, *clean_json(list(written.evidence))])
+            new = [each for each in clean_json(list(written.evidence)) if each not in old.evidence]
+            evidence = json.dumps([*old.evidence, *new])
             connection.execute(
                 "UPDATE messages SET text = ?, state = ?, evidence = ? WHERE id = ?",
                 (text, one_of(written.state, STATES, "the state"), evidence, message),
@@ -187,6 +188,8 @@ class Messages(Conversations):
             path = self.path(owner, conversation, message)
             title = name or f"{old.name[: LONGEST_TITLE_CHARACTERS - 9]} (branch)"
             new = self.begin(owner, old.characters, old.speaker, name=title, answered_by=old.answered_by)
+            departed = (json.dumps(old.departed), new.id)
+            connection.execute("UPDATE conversations SET departed = ? WHERE id = ?", departed)
             row, leaf = self._row(connection, owner, new.id), None
             for each in path:
                 leaf = self._insert(connection, row, replace(each, parent=leaf))

@@ -45,6 +45,7 @@ class Conversation:
         leaf: the last message of the path that is shown; None: nothing is shown yet, or all was taken back.
         can_redo: whether something that was taken back can be had again.
         extra: fields of the file it was imported from, which mean nothing here.
+        departed: characters who have spoken in it and take part no more.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Conversation:
     can_redo: bool = False
     messages: int = 0  # on all branches
     extra: Mapping[str, Any] = field(default_factory=dict)
+    departed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

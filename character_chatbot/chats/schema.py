@@ -64,6 +64,10 @@ MIGRATIONS = (
     CREATE INDEX comparisons_by_conversation ON comparisons (conversation);
     CREATE INDEX comparisons_by_message ON comparisons (message);
     """,
+    """
+    -- JSON list of characters who take part no more and have spoken: their messages stay.
+    ALTER TABLE conversations ADD COLUMN departed TEXT NOT NULL DEFAULT '[]';
+    """,
 )
 
 # An external-content table of FTS5 and the triggers that keep it in step (sqlite.org/fts5.html, section 4.4.3).

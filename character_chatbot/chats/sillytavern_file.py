@@ -13,17 +13,26 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from character_chatbot.chats.clean import LONGEST_TITLE_CHARACTERS, clean_cast, clean_json, clean_line, clean_text
+from character_chatbot.cards.macros import fill
+from character_chatbot.chats.clean import (
+    LONGEST_TITLE_CHARACTERS,
+    clean_cast,
+    clean_departed,
+    clean_json,
+    clean_line,
+    clean_text,
+)
 from character_chatbot.chats.fields import MOST_LINES, Fields, at, iso_time, parse_json, without
 from character_chatbot.chats.records import CHARACTER, DONE, NOTE, STOPPED, USER, Message
 from character_chatbot.chats.sillytavern_dates import read_date
 from character_chatbot.chats.whole import WholeConversation, WholeMessage
 from utils.errors import DataError
 
+OURS = "stranger_things_suite"  # under which we keep the cast in SillyTavern's metadata
 KEY = "sillytavern"  # under which its fields are kept
 UNUSED = ("unused", "", None)
 NARRATED = ("narrator", "comment")
@@ -48,11 +57,16 @@ def read_sillytavern(text: str, name: str) -> WholeConversation:
         created_before = messages[-1].message.created if messages else created
         leaf = _add(messages, row, leaf, created_before)
     with at(name):
-        characters, user = clean_cast(_cast(header, messages), _user(header, messages))
+        cast, gone = _cast(header, messages)
+        characters, user = clean_cast(cast, _user(header, messages))
+        messages = [_with_names(each, user) for each in messages]
+        departed = clean_departed(gone, characters)
         extra = {KEY: clean_json(header.content)} if header.content else {}
     title = f"{', '.join(characters)}"[:LONGEST_TITLE_CHARACTERS]
     updated = max([created, *(each.message.created for each in messages)])
-    return WholeConversation(title, characters, user, created, updated, tuple(messages), leaf, extra=extra)
+    return WholeConversation(
+        title, characters, user, created, updated, tuple(messages), leaf, extra=extra, departed=departed
+    )
 
 
 def write_sillytavern(whole: WholeConversation) -> str:
@@ -63,7 +77,7 @@ def write_sillytavern(whole: WholeConversation) -> str:
         "create_date": iso_time(whole.created),
         "chat_metadata": {},
     }
-    rows = [header, *(_row(message, whole.siblings(message)) for message in whole.shown())]
+    rows = [_with_cast(header, whole), *(_row(message, whole.siblings(message)) for message in whole.shown())]
     return "\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n"
 
 
@@ -120,6 +134,14 @@ def _swipes(row: Fields) -> tuple[list[str], int]:
     return swipes, chosen
 
 
+def _with_names(each: WholeMessage, user: str) -> WholeMessage:
+    """A greeting with the names in it: SillyTavern fills macros in the one that is shown and leaves the others."""
+    one = each.message
+    if one.parent is not None or one.role != CHARACTER:
+        return each
+    return replace(each, message=replace(one, text=fill(one.text, one.speaker, user)))
+
+
 def _plain(row: Fields, value: Any, key: str) -> str:
     """A text; Chub's exports have it in an object."""
     inner = value.get("message") if isinstance(value, dict) else value
@@ -134,12 +156,32 @@ def _role(row: Fields) -> str:
     return USER if row.content.get("is_user") is True else CHARACTER
 
 
-def _cast(header: Fields, messages: Sequence[WholeMessage]) -> list[str]:
-    names = dict.fromkeys(each.message.speaker for each in messages if each.message.role == CHARACTER)
+def _cast(header: Fields, messages: Sequence[WholeMessage]) -> tuple[list[str], list[str]]:
+    """Who takes part, and who does no more: as we have written it, else all who have spoken."""
+    names = _speakers(each.message for each in messages)
+    told = header.object("chat_metadata").get(OURS)
+    kept, gone = (told.get(key) for key in ("characters", "departed")) if isinstance(told, dict) else (None, None)
+    if isinstance(kept, list) and isinstance(gone, list) and set(names) <= {str(each) for each in (*kept, *gone)}:
+        return [str(each) for each in kept], [str(each) for each in gone]
     own = header.content.get("character_name")
     if not names and isinstance(own, str) and own not in UNUSED:
-        return [own]
-    return list(names)
+        return [own], []
+    return names, []
+
+
+def _with_cast(header: dict[str, Any], whole: WholeConversation) -> dict[str, Any]:
+    """The header, with the cast among its metadata where the messages do not tell it; SillyTavern keeps that."""
+    metadata = header.get("chat_metadata")
+    metadata = dict(metadata) if isinstance(metadata, dict) else {}
+    told = (list(whole.characters), []) if len(whole.characters) == 1 else (list(whole.characters),)
+    if OURS not in metadata and not whole.departed and _speakers(whole.shown()) in told:
+        return header
+    cast = {"characters": list(whole.characters), "departed": list(whole.departed)}
+    return header | {"chat_metadata": metadata | {OURS: cast}}
+
+
+def _speakers(messages: Iterable[Message]) -> list[str]:
+    return list(dict.fromkeys(each.speaker for each in messages if each.role == CHARACTER))
 
 
 def _user(header: Fields, messages: Sequence[WholeMessage]) -> str:

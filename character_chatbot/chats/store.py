@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 
-from character_chatbot.chats.clean import LONGEST_TITLE_CHARACTERS, clean_cast, clean_json, clean_line
+from character_chatbot.chats.clean import LONGEST_TITLE_CHARACTERS, clean_cast, clean_departed, clean_json, clean_line
 from character_chatbot.chats.comparisons import Comparisons, insert_comparison
 from character_chatbot.chats.conversations import check_owner, new_id
 from character_chatbot.chats.message_rows import Written, read_messages, read_tree
@@ -57,7 +57,7 @@ class ChatStore(Comparisons):
         undone = tuple(place[id] for id in json.loads(row["undone"]) if id in place)
         return WholeConversation(
             head.name, head.characters, head.speaker, head.created, head.updated, messages,
-            place.get(head.leaf or 0), undone, votes, head.answered_by, head.extra,
+            place.get(head.leaf or 0), undone, votes, head.answered_by, head.extra, head.departed,
         )  # fmt: skip
 
     def write_whole(self, owner: str, whole: WholeConversation) -> Conversation:
@@ -72,10 +72,11 @@ class ChatStore(Comparisons):
             self._check_count(len(whole.messages))
             self._make_room(connection, check_owner(owner))
             id = new_id()
-            values = (id, owner, name, json.dumps(cast), user, whole.created, whole.updated)
+            departed = json.dumps(clean_departed(whole.departed, cast))
+            values = (id, owner, name, json.dumps(cast), departed, user, whole.created, whole.updated)
             connection.execute(
-                "INSERT INTO conversations (id, owner, name, characters, speaker, created, updated)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO conversations (id, owner, name, characters, departed, speaker, created, updated)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 values,
             )
             ids = self._write_messages(connection, self._row(connection, owner, id), whole.messages)

@@ -29,6 +29,7 @@ class WholeConversation:
         leaf: place of the last message shown.
         undone: places of leaves that were taken back, the last one last.
         comparisons: their ``message`` is a place as well.
+        departed: characters who have spoken in it and take part no more.
     """
 
     name: str
@@ -42,6 +43,7 @@ class WholeConversation:
     comparisons: tuple[Comparison, ...] = ()
     answered_by: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
+    departed: tuple[str, ...] = ()
 
     def shown(self) -> list[Message]:
         """The messages that are shown, first to last."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from character_chatbot.prompts import Message
+from character_chatbot.prompts import Message, split_beginning
 from config import ChatSettings
 
 
@@ -35,14 +35,30 @@ class Engine(Protocol):
         Closing the iterator ends the work behind it. Several threads may call at once.
 
         Args:
-            messages: as :func:`character_chatbot.prompts.build_messages` makes them; a user message last.
+            messages: as :func:`character_chatbot.prompts.build_messages` makes them; a user message last, or one of
+                the assistant: then the pieces are what follows it, the space in front included.
+        """
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """An engine that can read the beginning of a prompt before somebody asks for a reply."""
+
+    def read_ahead(self, messages: Sequence[Message]) -> None:
+        """Read, as far as nobody wants anything else, how a prompt will begin that goes on from ``messages``.
+
+        Returns at once and never fails: whoever asks for a reply later waits less, or as long as ever.
+
+        Args:
+            messages: the system message, and what was said; not what is said next.
         """
 
 
 class EchoEngine:
-    """Says back what was said last, word by word: for tests."""
+    """Says back what was said last, word by word, or the words that an unfinished reply lacks: for tests."""
 
     def reply(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
-        words = messages[-1]["content"].rpartition(": ")[2].split()[: sampling.max_new_tokens]
-        for number, word in enumerate(words):
+        messages, beginning = split_beginning(messages)
+        words, begun = messages[-1]["content"].rpartition(": ")[2].split(), len(beginning.split())
+        for number, word in enumerate(words[begun : begun + sampling.max_new_tokens], begun):
             yield word if number == 0 else f" {word}"

@@ -13,14 +13,19 @@ from collections.abc import Callable, Sequence
 BROKEN = "\ufffd"  # what decoders write for bytes that are not a character yet
 LONGEST_BEGINNING = 3  # bytes of a character of UTF-8 that is not whole; some decoders write each of them by itself
 
+CONTEXT_TOKENS = 8
+
 
 class Detokeniser:
-    """Decodes a few tokens before the new ones with them: how a token is written may depend on the one before it."""
+    """Decodes a few tokens before the new ones with them: how a token is written may depend on the one before it.
 
-    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+    ``behind``: tokens of a text that is out already and is gone on with; the last few will do.
+    """
+
+    def __init__(self, decode: Callable[[Sequence[int]], str], behind: Sequence[int] = ()) -> None:
         self._decode = decode
-        self._ids: list[int] = []
-        self._context, self._whole = 0, 0  # tokens decoded again, and those whose text is whole
+        self._ids: list[int] = list(behind[-CONTEXT_TOKENS:])
+        self._context, self._whole = 0, len(self._ids)  # tokens decoded again, and those whose text is whole
         self._shown = 0  # characters behind the whole ones that are out already
 
     def add(self, ids: Sequence[int]) -> str:

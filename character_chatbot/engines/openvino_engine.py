@@ -27,7 +27,7 @@ from character_chatbot.engines.openvino_process import EngineProcess
 from character_chatbot.engines.plain_tokenizer import PlainTokenizer
 from character_chatbot.export.architecture import read_architecture
 from character_chatbot.export.weights import adapter_scale
-from character_chatbot.prompts import Message, encode_prompt, end_of_turn
+from character_chatbot.prompts import Message, encode_beginning, encode_prompt, encode_unfinished, end_of_turn
 
 if TYPE_CHECKING:
     from character_chatbot.recall.counting import Reader
@@ -139,7 +139,7 @@ class OpenVinoEngine:
 
     def reply(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
         """Pieces as they are generated. Raises BaseModelError: the model cannot be loaded, or its process died."""
-        text = Detokeniser(self.tokenizer.decode)
+        text = Detokeniser(self.tokenizer.decode, encode_unfinished(cast(Any, self.tokenizer), messages))
         for ids in self.generate(self._fit(messages, sampling), sampling):
             piece = text.add(ids)
             if piece:
@@ -161,11 +161,20 @@ class OpenVinoEngine:
             finally:
                 process.stop(request)
 
+    def read_ahead(self, messages: Sequence[Message]) -> None:
+        """See :class:`character_chatbot.engines.base.ReadsAhead`."""
+        process = (self._owner or self)._process
+        if process is None or process.ended or self.queue.running or self.queue.waiting:
+            return
+        ids = encode_beginning(cast(Any, self.tokenizer), messages)
+        if len(ids) < self.context_tokens:
+            process.read_ahead(ids, self._adapter)
+
     def reader(self) -> Reader:
         """What reads the prompts: for scene memory and its budget."""
         from character_chatbot.recall.counting import Reader, TokenizerCounter
 
-        return Reader(TokenizerCounter(cast(Any, self.tokenizer)), self.context_tokens, self.parameters)
+        return Reader(TokenizerCounter(cast(Any, self.tokenizer)), self.context_tokens, self.parameters, slow=True)
 
     @property
     def process_id(self) -> int | None:

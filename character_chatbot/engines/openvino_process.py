@@ -122,6 +122,10 @@ class EngineProcess:
             raise BaseModelError(f"the adapters cannot be loaded: {answer['failed']}")
         logger.info("OpenVINO speaks with %d adapters: loaded in %.1f s", len(adapters), answer["ready"]["seconds"])
 
+    def read_ahead(self, ids: Sequence[int], adapter: str) -> None:
+        """Let a prompt's beginning be read as soon as nobody wants anything; given up for whoever does."""
+        self._send({"ahead": list(ids), "adapter": adapter})
+
     def stop(self, request: Request) -> None:
         """Forget a reply; it ends where it has not ended."""
         with self._lock:

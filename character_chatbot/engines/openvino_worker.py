@@ -6,6 +6,7 @@ A process of its own because a step of GenAI holds Python's lock: with a long pr
 stand still for seconds. Both ways it is one JSON object a line:
 
 in   {"add": 7, "ids": […], "sampling": {…}, "ends": […], "adapter": ""}     {"stop": 7}
+     {"ahead": […], "adapter": ""}
      {"adapters": {"name": {"file": "…", "scale": 2.0}}}
 out  {"ready": {"seconds": 1.9, "cache_bytes": …}}     {"failed": "…"}       {"id": 7, "tokens": […], "done": false}
 """
@@ -30,11 +31,12 @@ from character_chatbot.engines.openvino_pipeline import (
     generation_config,
     load_adapters,
 )
+from character_chatbot.prompts import common_prefix
 
 if TYPE_CHECKING:
     from openvino_genai import GenerationHandle
 
-FIRST_ID = 1  # of requests; lower ones are the worker's own
+AHEAD_ID = 0  # of what is read before anybody asks; those of requests are higher
 SHARED_TOKENS = 2 * BLOCK_TOKENS  # a prompt that begins like one being read waits for that, and reads only the rest
 REMEMBERED_PROMPTS = 64  # of which the cache may have something; it forgets by itself
 
@@ -53,6 +55,7 @@ class Worker:
         self._change: dict[str, Any] | None = None  # adapters to be loaded once nobody speaks
         self._handles: dict[int, GenerationHandle] = {}
         self._waiting: deque[dict[str, Any]] = deque()
+        self._ahead: dict[str, Any] | None = None  # what to read while nobody asks for anything
         self._reading: dict[int, list[int]] = {}  # prompts without a first token
         self._read: deque[list[int]] = deque(maxlen=REMEMBERED_PROMPTS)
         self._load(options["adapters"])
@@ -72,17 +75,20 @@ class Worker:
             self._waiting.append(order)
         elif "stop" in order:
             self._stop(order["stop"])
+        elif "ahead" in order:
+            self._ahead = order
         elif "adapters" in order:
             self._change = order["adapters"]
 
     @property
     def busy(self) -> bool:
-        return bool(self._handles or self._waiting or self._change is not None)
+        return bool(self._handles or self._waiting or self._ahead or self._change is not None)
 
     def step(self) -> None:
         """Begin what waits, as far as its adapter allows; one step of all that runs."""
         if self._change is None:
             self._begin()
+            self._read_ahead()
         elif not self._handles:
             self._take_change()
         if self._handles:
@@ -92,6 +98,8 @@ class Worker:
 
     def _begin(self) -> None:
         """In the order of asking. An adapter speaks for all that runs: another one waits until it is over."""
+        if self._waiting and not any(self._is_being_read(order["ids"]) for order in self._waiting):
+            self._stop(AHEAD_ID)  # nobody waits for what another one may want
         held: deque[dict[str, Any]] = deque()
         while self._waiting and (not self._handles or self._waiting[0]["adapter"] == self._active):
             order = self._waiting.popleft()
@@ -99,12 +107,37 @@ class Worker:
                 held.append(order)
                 continue
             try:
-                self._activate(order["adapter"])
-                self._handles[order["add"]] = self._add(order)
-                self._reading[order["add"]] = order["ids"]
+                self._start(order["add"], order["ids"], order)
             except Exception as error:
                 self._answer({"id": order["add"], "tokens": [], "done": True, "error": str(error).splitlines()[0]})
         self._waiting.extendleft(reversed(held))
+
+    def _read_ahead(self) -> None:
+        """Where nobody wants anything, the beginning of a prompt that is expected; a failure is nobody's loss."""
+        order, self._ahead = self._ahead, None
+        if order is None or self._handles or self._waiting or not self._caches:
+            return
+        if len(order["ahead"]) - self._count_read(order["ahead"]) < BLOCK_TOKENS:
+            return
+        one_token = {"max_new_tokens": 1, "temperature": 0.0}
+        with suppress(Exception):
+            self._start(AHEAD_ID, order["ahead"], order | {"sampling": one_token, "ends": [0]})
+
+    def _start(self, number: int, ids: list[int], order: dict[str, Any]) -> None:
+        self._activate(order["adapter"])
+        self._handles[number] = self._add(number, ids, order)
+        self._reading[number] = ids
+
+    def _add(self, number: int, ids: list[int], order: dict[str, Any]) -> GenerationHandle:
+        import numpy as np
+        import openvino
+
+        prompt = openvino.Tensor(np.array([ids], np.int64))
+        return self._pipeline.add_request(number, prompt, generation_config(order["sampling"], order["ends"]))
+
+    def _count_read(self, ids: list[int]) -> int:
+        """Of how many of its first tokens the cache probably has the keys and values."""
+        return max((common_prefix(ids, other) for other in self._read), default=0)
 
     def _take_change(self) -> None:
         """Load the model anew with other adapters, or as it was where they cannot be had."""
@@ -126,17 +159,10 @@ class Worker:
         """
         if not self._caches:
             return False
-        shared = max((_common_prefix(ids, other) for other in self._reading.values()), default=0)
+        shared = max((common_prefix(ids, other) for other in self._reading.values()), default=0)
         if shared < SHARED_TOKENS:
             return False
-        return shared - max((_common_prefix(ids, other) for other in self._read), default=0) >= SHARED_TOKENS
-
-    def _add(self, order: dict[str, Any]) -> GenerationHandle:
-        import numpy as np
-        import openvino
-
-        ids = openvino.Tensor(np.array([order["ids"]], np.int64))
-        return self._pipeline.add_request(order["add"], ids, generation_config(order["sampling"], order["ends"]))
+        return shared - self._count_read(ids) >= SHARED_TOKENS
 
     def _activate(self, adapter: str) -> None:
         """GenAI takes adapters only in generate(); requests that are added later speak with the last ones."""
@@ -163,7 +189,8 @@ class Worker:
             self._told(number, tokens, done)
 
     def _told(self, number: int, tokens: list[int], done: bool) -> None:
-        self._answer({"id": number, "tokens": tokens, "done": done})
+        if number != AHEAD_ID:
+            self._answer({"id": number, "tokens": tokens, "done": done})
         if number in self._reading:
             self._read.append(self._reading.pop(number))
         if done:
@@ -182,12 +209,6 @@ class Worker:
         """What the pipeline says of itself, ready for JSON."""
         found = self._pipeline.get_metrics()
         return {"cache_bytes": found.cache_size_in_bytes, "cache_share": found.cache_usage / 100}
-
-
-def _common_prefix(one: list[int], other: list[int]) -> int:
-    """How many tokens both begin with."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((at for at, (left, right) in pairs if left != right), min(len(one), len(other)))
 
 
 def describe(error: Exception) -> str:

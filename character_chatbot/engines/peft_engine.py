@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from character_chatbot.bases import Base, load_model, load_tokenizer
 from character_chatbot.engines.base import Sampling
+from character_chatbot.engines.detokeniser import CONTEXT_TOKENS
 from character_chatbot.engines.fair_queue import FairQueue
 from character_chatbot.engines.prompt_cache import PromptCache
 from character_chatbot.machine.devices import Device
-from character_chatbot.prompts import Message, encode_prompt, end_of_turn
+from character_chatbot.prompts import Message, encode_beginning, encode_prompt, encode_unfinished, end_of_turn
 from utils.errors import RegistryError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TextIteratorStreamer
+
+AHEAD_TOKENS = 32  # read at a time before anybody asks: whoever asks waits for no more
 
 
 class PeftEngine:
@@ -68,22 +71,59 @@ class PeftEngine:
             model, tokenizer = self.load()
             if not ticket.wait():  # stopped while it waited
                 return
-            yield from _stream(model, tokenizer, encode_prompt(tokenizer, messages), sampling, self._prompts)
+            streamer = _open_streamer(tokenizer, encode_unfinished(tokenizer, messages)[-CONTEXT_TOKENS:])
+            yield from _stream(model, streamer, encode_prompt(tokenizer, messages), sampling, self._prompts)
+
+    def read_ahead(self, messages: Sequence[Message]) -> None:
+        """See :class:`character_chatbot.engines.base.ReadsAhead`. A GPU is fast enough without."""
+        if self._device.kind == "cpu" and self._loaded and not self.queue.running and not self.queue.waiting:
+            threading.Thread(target=self._read_ahead, args=(list(messages),), name="read ahead", daemon=True).start()
+
+    def _read_ahead(self, messages: list[Message]) -> None:
+        with self.queue.join() as ticket:
+            model, tokenizer = self.load()
+            ids = encode_beginning(tokenizer, messages)
+            if not ticket.wait() or len(ids) - self._prompts.count_known(ids) < AHEAD_TOKENS:
+                return
+            past = self._prompts.take(ids)
+            _read_on(model, ids, past, lambda: not self.queue.waiting)
+            self._prompts.keep(ids, past)
+
+
+def _read_on(model: PreTrainedModel, ids: list[int], past: Any, wanted: Callable[[], bool]) -> None:
+    """Let ``past`` go on to the end of ``ids``, piece by piece as long as it is wanted."""
+    import torch
+
+    with torch.inference_mode():
+        for start in range(past.get_seq_length(), len(ids), AHEAD_TOKENS):
+            if not wanted():
+                return
+            piece = torch.tensor([ids[start : start + AHEAD_TOKENS]], device=model.device)
+            cast(Any, model)(input_ids=piece, past_key_values=past, use_cache=True, logits_to_keep=1)
+
+
+def _open_streamer(tokenizer: PreTrainedTokenizerBase, behind: list[int]) -> TextIteratorStreamer:
+    """It writes what comes ``behind`` these tokens: how one is written may depend on the one before it."""
+    from transformers import TextIteratorStreamer
+
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    streamer.token_cache = behind
+    streamer.print_len = len(tokenizer.decode(behind, skip_special_tokens=True)) if behind else 0
+    return streamer
 
 
 def _stream(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    streamer: TextIteratorStreamer,
     prompt: list[int],
     sampling: Sampling,
     prompts: PromptCache,
 ) -> Iterator[str]:
-    from transformers import StoppingCriteriaList, TextIteratorStreamer
+    from transformers import StoppingCriteriaList
 
     stop = threading.Event()
-    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     failures: list[BaseException] = []
-    arguments = _generation_arguments(model, tokenizer, prompt, sampling) | {
+    arguments = _generation_arguments(model, cast(Any, streamer.tokenizer), prompt, sampling) | {
         "streamer": streamer,
         "stopping_criteria": StoppingCriteriaList([lambda ids, scores, **_: _stopped(ids, stop)]),
     }

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from character_chatbot.prompts import common_prefix
+
 # A prompt that leaves out so few of the tokens read last goes on with the same conversation; else the beginning of
 # another one, such as the persona, is copied.
 REST_TOKENS = 64
@@ -47,6 +49,10 @@ class PromptCache:
             return best.past
         return _copy(best.past, length)
 
+    def count_known(self, prompt: Sequence[int]) -> int:
+        """Of how many of its first tokens the keys and values are kept."""
+        return max((common_prefix(kept.ids, prompt) for kept in self._kept), default=0)
+
     def keep(self, ids: Sequence[int], past: Any) -> None:
         """``past`` holds the first ``past.get_seq_length()`` of ``ids``; not kept where it cannot be cut later."""
         length = past.get_seq_length()
@@ -55,12 +61,6 @@ class PromptCache:
         self._kept.append(_Kept(list(ids[:length]), past))
         while len(self._kept) > self._capacity or sum(len(kept.ids) for kept in self._kept) > self._tokens:
             del self._kept[0]
-
-
-def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens both begin with."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((at for at, (left, right) in pairs if left != right), min(len(one), len(other)))
 
 
 def _can_be_cut(past: Any) -> bool:

@@ -54,13 +54,13 @@ class QuotesEngine:
         """The ``count`` quotes that fit ``text`` best, best first; those in ``unlike`` come last."""
         from dataclasses import replace
 
-        said = {" ".join(each.split()) for each in unlike}
+        said = " \n ".join(" ".join(each.split()) for each in unlike)  # a reply that went on has several in a row
         scores = (self._replies.score(text) + CONTEXT_WEIGHT * self._contexts.score(text)).tolist()
         # Where nothing fits, lines of a middle length in the order of the series: neither "Yes." nor a speech.
         order = sorted(
             range(len(scores)),
             key=lambda i: (
-                " ".join(self._quotes[i].text.split()) in said,
+                f" {' '.join(self._quotes[i].text.split())} " in f" {said} ",
                 -scores[i],
                 abs(len(self._quotes[i].text) - 60),
                 i,

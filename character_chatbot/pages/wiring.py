@@ -79,9 +79,13 @@ class Wiring:
     async def _by_part(self, act: Views) -> AsyncIterator[Parts]:
         import gradio as gr
 
+        nothing = {self._outputs[0]: gr.skip()}  # of an act that shows nothing gradio would empty the whole page
         async with contextlib.aclosing(act) as views:
             async for view in views:
+                nothing = {}
                 yield {
                     self._parts[name]: gr.update(**new) if isinstance(new, Change) else new
                     for name, new in view.items()
                 }
+        if nothing:
+            yield nothing

@@ -29,11 +29,15 @@ SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’)\]*]*\s+|\n+")
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a prompt may hold. ``tokens``: 0: no limit. ``history_turns``: at most so many turns."""
+    """How much a prompt may hold. ``tokens``: 0: no limit. ``history_turns``: at most so many turns.
+
+    ``later_share``: of a whole prompt, which a message and its scenes may be once the character has replied.
+    """
 
     tokens: int = 0
     memory_tokens: int = 300
     history_turns: int = 6
+    later_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class _Draft:
     lore: tuple[str, ...]
     example_lines: tuple[str, ...]
     note: str
+    beginning: str
 
     def messages(self) -> list[Message]:
         return build_messages(
@@ -71,6 +76,7 @@ class _Draft:
             lore=self.lore,
             example_lines=self.example_lines,
             note=self.note,
+            beginning=self.beginning,
         )
 
 
@@ -85,6 +91,7 @@ def build_prompt(
     lore: Sequence[str] = (),
     example_lines: Sequence[str] = (),
     note: str = "",
+    beginning: str = "",
 ) -> Prompt:
     """The prompt to which ``character`` replies next.
 
@@ -98,22 +105,24 @@ def build_prompt(
         lore: entries of a lorebook, most important first.
         example_lines: how the character speaks, for the system message.
         note: what else it is to know all the time.
+        beginning: how the reply begins, where one that is there already is to be gone on with.
 
     Raises:
-        UsageError: not even the persona and the last message fit.
+        UsageError: not even the persona, the last message and the beginning fit.
         ValueError: no turn of somebody else to reply to.
     """
     counter = counter or CharacterCounter()
     kept = fit_memories(character.name, memories, _memory_tokens(limits), counter)
-    draft = _Draft(character, title, tuple(turns), 0, kept, tuple(lore), tuple(example_lines), note)
-    draft = _fit(_fit_history(draft, limits, counter), limits, counter)
+    draft = _Draft(character, title, tuple(turns), 0, kept, tuple(lore), tuple(example_lines), note, beginning)
+    draft = _quicken(_fit(_fit_history(draft, limits, counter), limits, counter), limits, counter)
     messages = draft.messages()
     used = counter.prompt(messages)
     if limits.tokens and used > limits.tokens:
+        what, instead = ("this reply", "Say something.") if beginning else ("this message", "Say it in fewer words.")
         raise UsageError(
-            f"this message needs {used:,} tokens together with the persona of {character.name}; "
+            f"{what} needs {used:,} tokens together with the persona of {character.name}; "
             f"the model has room for {limits.tokens:,}.",
-            instead="Say it in fewer words.",
+            instead=instead,
         )
     return Prompt(
         messages=tuple(messages),
@@ -172,6 +181,19 @@ def _fit_history(draft: _Draft, limits: Limits, counter: TokenCounter) -> _Draft
         if not limits.tokens or counter.prompt(shorter.messages()) <= limits.tokens:
             return shorter
     return replace(draft, start=last)
+
+
+def _quicken(draft: _Draft, limits: Limits, counter: TokenCounter) -> _Draft:
+    """With so few scenes that the engine, which has read all before, has little to read once the character has replied.
+
+    It reads the newest message, which no prompt before had, and the scenes in front of it.
+    """
+    if limits.later_share >= 1 or all(turn.speaker != draft.character.name for turn in draft.turns):
+        return draft
+    new = counter.text(f"{draft.turns[-1].speaker}: {draft.turns[-1].text}") + sum(map(counter.text, draft.lore))
+    read = counter.prompt(replace(draft, beginning="").messages())  # a reply that goes on keeps the scenes it had
+    allowed = int(limits.later_share * read) - new
+    return replace(draft, memories=fit_memories(draft.character.name, draft.memories, allowed, counter))
 
 
 def _fit(draft: _Draft, limits: Limits, counter: TokenCounter) -> _Draft:

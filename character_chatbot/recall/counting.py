@@ -51,11 +51,15 @@ class TokenizerCounter:
 
 @dataclass(frozen=True)
 class Reader:
-    """What reads the prompts of a source. 0: not known (``context_tokens``: no limit; ``parameters``: no model)."""
+    """What reads the prompts of a source. 0: not known (``context_tokens``: no limit; ``parameters``: no model).
+
+    ``slow``: a CPU, which reads some hundred tokens a second: people feel each of them.
+    """
 
     counter: TokenCounter = field(default_factory=CharacterCounter)
     context_tokens: int = 0  # prompt and reply together
     parameters: int = 0
+    slow: bool = False
 
 
 def describe_reader(engine: object) -> Reader:
@@ -72,4 +76,5 @@ def describe_reader(engine: object) -> Reader:
         return Reader()
     model, tokenizer = engine.load()
     limit = getattr(model.config, "max_position_embeddings", None) or 0
-    return Reader(TokenizerCounter(tokenizer), int(limit), int(model.num_parameters()))
+    slow = model.device.type == "cpu"
+    return Reader(TokenizerCounter(tokenizer), int(limit), int(model.num_parameters()), slow)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from character_chatbot.engines.base import Sampling
+from character_chatbot.engines.base import ReadsAhead, Sampling
 from character_chatbot.prompts import Turn, build_messages
-from character_chatbot.recall.budget import Limits, build_prompt
+from character_chatbot.recall.budget import Limits, Prompt, build_prompt
 from character_chatbot.recall.counting import Reader
+from character_chatbot.recall.memory import Memory
 from character_chatbot.recall.serving import Recall
 from character_chatbot.replies.reply_stream import Evidence, ReplyStream, Rules
 from character_chatbot.sources import Source
@@ -19,7 +22,7 @@ from utils.errors import UsageError
 from utils.lines import UNKNOWN
 
 LONGEST_MESSAGE_CHARACTERS = 4000
-GO_ON = "Go on."  # what a character hears who is to go on with its last words
+OPENING = "Begin."  # what a character hears in front of its greeting, where that is to go on
 # C0 and C1 controls but tab and line break; bidirectional embeddings, overrides and isolates (Unicode Annex 9);
 # zero-width space, byte order mark, half surrogates, interlinear annotation, tags. Joiners stay: emoji need them.
 CONTROL = re.compile(
@@ -71,10 +74,13 @@ def stream_reply(
     *,
     lore: Sequence[str] = (),
     note: str = "",
+    beginning: str = "",
 ) -> ReplyStream:
     """Pieces of what ``character`` replies to ``turns``; what it remembered for that is in their ``evidence``.
 
     The prompt holds what the base can read; the reply stays in its role (role.py). Quotes come as they are.
+    With a ``beginning`` the pieces are what follows it, with the space in front where one belongs; none where the
+    model ends the reply there. Quotes go on with another line.
 
     Args:
         source: who answers.
@@ -84,6 +90,7 @@ def stream_reply(
         history_turns: at most so many of the last turns are seen; older ones are left out whole.
         lore: entries of a lorebook for this message, most important first.
         note: what else the character is to know, for the end of its system message.
+        beginning: how the reply begins, where one that is there already is to be gone on with.
 
     Raises:
         UnknownCharacter: the source has no such character.
@@ -91,32 +98,94 @@ def stream_reply(
     """
     spoken_to = source.cast.get(character)
     said = clean_turns(turns, spoken_to.name)
-    if said[-1].speaker == spoken_to.name:
+    beginning = CONTROL.sub(" ", beginning).strip()
+    if said[-1].speaker == spoken_to.name and not beginning:
         raise UsageError(f"{spoken_to.name} cannot talk to {spoken_to.name}.", instead="Speak as somebody else.")
     engine = source.engine(spoken_to.name)
     if source.rung == "quotes":  # they see all turns, so as never to repeat themselves, and quote exactly
-        messages = build_messages(spoken_to, source.title, said)
-        return ReplyStream(lambda drawn: engine.reply(messages, drawn), sampling)
-    recall = source.recall or Recall(RecallSettings())
+        begun = (Turn(spoken_to.name, beginning), _last_of_another(said, spoken_to.name)) if beginning else ()
+        messages = build_messages(spoken_to, source.title, (*said, *begun))
+        gap = [" "] if beginning else []
+        return ReplyStream(lambda drawn: itertools.chain(gap, engine.reply(messages, drawn)), sampling)
+    recall = _recall_of(source)
     if source.reader.context_tokens:  # a reply may have half of what the base can read
         sampling = replace(sampling, max_new_tokens=min(sampling.max_new_tokens, source.reader.context_tokens // 2))
-    prompt = build_prompt(
+    prompt = _lay_out_prompt(
+        source,
         spoken_to,
-        "" if spoken_to.name in source.cards else source.title,
         said,
         _find_limits(source.reader, recall.settings, sampling, history_turns),
-        source.reader.counter,
         memories=recall.find(spoken_to.name, said),
         lore=[one_line(text) for text in lore],
-        example_lines=_choose_examples(source, spoken_to, recall.settings),
-        note=CONTROL.sub(" ", note),
+        note=note,
+        beginning=beginning,
     )
     return ReplyStream(
         lambda drawn: engine.reply(prompt.messages, drawn),
         sampling,
-        _find_rules(source, spoken_to, said, recall.settings),
+        replace(_find_rules(source, spoken_to, said, recall.settings), beginning=beginning),
         Evidence(prompt.memories, prompt.lore, prompt.turns_left_out, prompt.tokens, prompt.persona_shortened),
     )
+
+
+def expect_message(
+    source: Source, character: str, turns: Sequence[Turn], sampling: Sampling, history_turns: int, *, note: str = ""
+) -> None:
+    """Let the engine read what the next prompt begins with, as far as that is known before the message is.
+
+    Args:
+        source, character, sampling, history_turns, note: as for :func:`stream_reply`.
+        turns: all turns so far; may be empty.
+
+    Raises:
+        UnknownCharacter: the source has no such character.
+    """
+    spoken_to = source.cast.get(character)
+    engine = source.engine(spoken_to.name)
+    if not isinstance(engine, ReadsAhead):
+        return
+    said = (*clean_turns(turns, spoken_to.name), Turn(UNKNOWN, "…"))
+    limits = _find_limits(source.reader, _recall_of(source).settings, sampling, history_turns)
+    with contextlib.suppress(UsageError):  # nothing more fits; who says something is told so
+        engine.read_ahead(_lay_out_prompt(source, spoken_to, said, limits, note=note).messages[:-1])
+
+
+def _recall_of(source: Source) -> Recall:
+    return source.recall or Recall(RecallSettings())
+
+
+def _lay_out_prompt(
+    source: Source,
+    character: Character,
+    said: Sequence[Turn],
+    limits: Limits,
+    *,
+    memories: Sequence[Memory] = (),
+    lore: Sequence[str] = (),
+    note: str = "",
+    beginning: str = "",
+) -> Prompt:
+    return build_prompt(
+        character,
+        "" if character.name in source.cards else source.title,
+        said,
+        limits,
+        source.reader.counter,
+        memories=memories,
+        lore=lore,
+        example_lines=_choose_examples(source, character, _recall_of(source).settings),
+        note=CONTROL.sub(" ", note),
+        beginning=beginning,
+    )
+
+
+def open_with(turns: Sequence[Turn], own: str, other: str) -> tuple[Turn, ...]:
+    """The turns, with one of ``other`` where only ``own`` has spoken: a prompt begins with what is said to it."""
+    return (*turns, Turn(other, OPENING)) if all(turn.speaker == own for turn in turns) else tuple(turns)
+
+
+def _last_of_another(turns: Sequence[Turn], own: str) -> Turn:
+    return next(turn for turn in reversed(turns) if turn.speaker != own)
 
 
 def clean_turns(turns: Sequence[Turn], own: str) -> tuple[Turn, ...]:
@@ -130,7 +199,8 @@ def clean_turns(turns: Sequence[Turn], own: str) -> tuple[Turn, ...]:
 
 
 def _find_limits(reader: Reader, settings: RecallSettings, sampling: Sampling, history_turns: int) -> Limits:
-    return Limits(max(0, reader.context_tokens - sampling.max_new_tokens), settings.budget_tokens, history_turns)
+    room = max(0, reader.context_tokens - sampling.max_new_tokens)
+    return Limits(room, settings.budget_tokens, history_turns, settings.later_share if reader.slow else 1.0)
 
 
 def _choose_examples(source: Source, character: Character, settings: RecallSettings) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from character_chatbot.engines.base import Sampling
 from character_chatbot.recall.memory import Memory
+from character_chatbot.replies.joint import join_on
 from character_chatbot.replies.role import RoleGuard, close_pieces
 from character_chatbot.replies.role_measures import MAYBE, REPEATED, compare_beginning
 from character_chatbot.replies.sentence_end import end_with_sentence
@@ -39,7 +40,8 @@ class Rules:
     """How a reply stays in its role.
 
     ``own``, ``others``: names. ``earlier``: replies of the character in this conversation. ``redraws``: at most so
-    many. ``whole_sentences``: a reply cut by its longest length ends with a sentence.
+    many. ``whole_sentences``: a reply cut by its longest length ends with a sentence. ``beginning``: of a reply that
+    goes on; what comes is judged together with it.
     """
 
     own: tuple[str, ...]
@@ -48,6 +50,7 @@ class Rules:
     redraws: int = 1
     whole_sentences: bool = True
     count_tokens: Callable[[str], int] = lambda text: -(-len(text) // 4)
+    beginning: str = ""
 
 
 class ReplyStream(Iterator[str]):
@@ -87,7 +90,7 @@ class ReplyStream(Iterator[str]):
             drawing = _Drawing(self._draw(vary(self._sampling, attempt)), rules)
             try:
                 if drawing.begin() or attempt == rules.redraws:
-                    yield from self._ending(drawing.rest(), rules)
+                    yield from self._ending(join_on(rules.beginning, drawing.rest()), rules)
                     return
             finally:
                 drawing.close()
@@ -97,7 +100,7 @@ class ReplyStream(Iterator[str]):
     def _ending(self, pieces: Iterator[str], rules: Rules) -> Iterator[str]:
         if not rules.whole_sentences:
             return pieces
-        return end_with_sentence(pieces, self._sampling.max_new_tokens, rules.count_tokens)
+        return end_with_sentence(pieces, self._sampling.max_new_tokens, rules.count_tokens, rules.beginning)
 
 
 class _Drawing:
@@ -108,14 +111,18 @@ class _Drawing:
         self._guard = RoleGuard(rules.own, rules.others)
         self._begun = ""
         self.fault = ""
+        if rules.beginning:
+            self._guard.resume(rules.beginning)
 
     def begin(self) -> bool:
         """Read until it is known whether the reply is fit to be shown."""
+        if self._rules.beginning and self._compare(ended=False) != MAYBE:
+            return True  # nothing that comes can change how the reply begins
         for piece in self._pieces:
             self._begun += self._guard.feed(piece)
             if self._guard.stopped:
                 return self._judge(ended=True)
-            if self._begun and compare_beginning(self._begun, self._rules.earlier) != MAYBE:
+            if self._begun and self._compare(ended=False) != MAYBE:
                 return self._judge(ended=False)
         self._begun += self._guard.finish()
         return self._judge(ended=True)
@@ -140,11 +147,14 @@ class _Drawing:
         close_pieces(self._pieces)
 
     def _judge(self, ended: bool) -> bool:
-        if self._guard.other and not self._begun.strip():
+        if self._guard.other and not (self._rules.beginning + self._begun).strip():
             self.fault = "it began as somebody else"
-        elif compare_beginning(self._begun, self._rules.earlier, ended) == REPEATED:
+        elif self._compare(ended) == REPEATED:
             self.fault = "it repeated an earlier reply"
         return not self.fault
+
+    def _compare(self, ended: bool) -> str:
+        return compare_beginning(self._rules.beginning + self._begun, self._rules.earlier, ended)
 
 
 def vary(sampling: Sampling, attempt: int) -> Sampling:

@@ -37,22 +37,37 @@ class RoleGuard:
         self._line: str | None = ""  # the start of a line, as long as it may become a label
         self._held = ""  # what may become a template token
         self._shown = False
+        self._out = 0  # so many signs of what is held back were shown before
         self._skipped = ""  # signs that may stand between a label and what is said
         self.stopped = False  # the reply has ended; nothing more is shown
         self.other = False  # … because it began to speak for somebody else
 
     def feed(self, piece: str) -> str:
         """What can be shown now."""
-        return "".join(self._take(sign) for sign in piece)
+        return self._new("".join(self._take(sign) for sign in piece))
+
+    def resume(self, text: str) -> None:
+        """Go on behind ``text``, which is shown already: a name or a token may have begun in it."""
+        line = text.rpartition("\n")[2]
+        self._shown = True
+        self._line = line if self._find_label(line) == "maybe" else None
+        maybe = MAYBE_TOKEN.search(text) if self._line is None else None
+        self._held = maybe[0] if maybe else ""
+        self._out = len(self._line or self._held)
 
     def finish(self) -> str:
         """What was held back and turned out to be harmless; after the last piece."""
         if self.stopped:
             return ""
         rest = "" if self._line is None else self._release(self._line)
-        rest += self._held
+        rest = self._new(rest + self._held)
         self._line, self._held = None, ""
         return rest if rest.strip() else ""
+
+    def _new(self, text: str) -> str:
+        """Without what was shown before."""
+        new, self._out = text[self._out :], max(0, self._out - len(text))
+        return new
 
     def _take(self, sign: str) -> str:
         if sign == "\n" and self._line is None:
@@ -67,6 +82,8 @@ class RoleGuard:
     def _begin_line(self, line: str) -> str:
         """The start of a line is shown once it cannot become a label any more."""
         label, self._line = self._find_label(line), line
+        if label == "own" and self._out:  # the name is shown already
+            label = ""
         if label == "other":
             self.stopped = self.other = True
         elif label == "own":

@@ -20,11 +20,13 @@ class SentenceEnd:
     """Shows whole sentences only, once a reply comes near ``max_tokens``, where the engine stops.
 
     In the middle of a sentence that began before that everything is shown: it cannot be taken back.
+    ``beginning``: what is shown already of a reply that goes on.
     """
 
-    def __init__(self, max_tokens: int) -> None:
+    def __init__(self, max_tokens: int, beginning: str = "") -> None:
         self._max, self._from = max_tokens, max_tokens - min(HELD_TOKENS, max_tokens // 2)
-        self._tokens, self._shown, self._held = 0, "", ""
+        self._tokens, self._shown, self._held = 0, beginning, ""
+        self._given = len(beginning)
 
     def feed(self, piece: str, tokens: int) -> str:
         """What can be shown now. ``tokens``: of the piece."""
@@ -38,7 +40,7 @@ class SentenceEnd:
     def finish(self) -> str:
         """What is left: nothing, if the reply was cut in the middle of a sentence."""
         cut = self._tokens >= CUT_SHARE * self._max and not LAST_END.search(self._held)
-        return "" if cut and self._shown.strip() else self._held
+        return "" if cut and self._shown[self._given :].strip() else self._held
 
     def _border(self) -> int:
         """Where the last sentence of what is held ends."""
@@ -49,9 +51,11 @@ class SentenceEnd:
         return len(self._held) if within else 0
 
 
-def end_with_sentence(pieces: Iterable[str], max_tokens: int, count_tokens: Callable[[str], int]) -> Iterator[str]:
+def end_with_sentence(
+    pieces: Iterable[str], max_tokens: int, count_tokens: Callable[[str], int], beginning: str = ""
+) -> Iterator[str]:
     """The pieces of a reply without the beginning of a sentence that there was no room for."""
-    ending = SentenceEnd(max_tokens)
+    ending = SentenceEnd(max_tokens, beginning)
     try:
         for piece in pieces:
             shown = ending.feed(piece, count_tokens(piece))
