@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from character_network.gap_features import presence
+from character_network.gap_features import nearest_lines, number_people, presence
 
 Numbers = NDArray[np.float64]
 
@@ -60,11 +60,12 @@ class Divisions:
         self.places = np.concatenate([[0], likely, [len(speakers)]]).astype(int)
         self.gap_scores = np.concatenate([[0.0], scores[likely - 1], [0.0]])
         self._model = model
-        self._speakers = speakers
-        spoken = presence(speakers)
-        sums = np.vstack([np.zeros(spoken.shape[1]), spoken.cumsum(0)])
+        ids, people = number_people(speakers)
+        self._spoken = presence(ids, len(people))
+        sums = np.zeros((len(self.places), len(self._spoken)))
+        np.add.reduceat(self._spoken, self.places[:-1], axis=1, dtype=float).T.cumsum(0, out=sums[1:])
         # counts[a, b, person]: lines between the places a and b
-        self._counts = np.maximum(sums[self.places][None] - sums[self.places][:, None], 0)
+        self._counts = np.maximum(sums[None] - sums[:, None], 0)
         self._lengths = np.maximum(self.places[None] - self.places[:, None], 1)
 
     @cached_property
@@ -75,18 +76,18 @@ class Divisions:
     def best_cuts(self) -> list[int]:
         """Lines that begin a scene, without the first: the division of the highest score (Viterbi)."""
         size = len(self.places)
-        best = np.full((size, size), IMPOSSIBLE)  # of all divisions up to b whose last scene is from a to b
-        best[0, 1:] = self._scenes[0, 1:]
+        best = np.full((size, size), IMPOSSIBLE)  # [b, a]: of all divisions up to b whose last scene is from a to b
+        best[1:, 0] = self._scenes[0, 1:]
         before = np.zeros((size, size), int)
         for at in range(1, size - 1):
-            options = best[:at, at, None] + self._pairs[at]
-            before[at, at + 1 :] = options.argmax(0)
-            best[at, at + 1 :] = options.max(0) + self._scenes[at, at + 1 :]
-        start, end = int(best[:, -1].argmax()), size - 1
+            options = best[at, :at] + self._pairs[at]
+            before[at + 1 :, at] = chosen = options.argmax(1)
+            best[at + 1 :, at] = options[np.arange(len(chosen)), chosen] + self._scenes[at, at + 1 :]
+        start, end = int(best[-1].argmax()), size - 1
         found: list[int] = []
         while start > 0:
             found.append(int(self.places[start]))
-            start, end = int(before[start, end]), start
+            start, end = int(before[end, start]), start
         return found[::-1]
 
     def scene_probabilities(self) -> Numbers:
@@ -95,11 +96,11 @@ class Divisions:
         forward, backward = np.full((size, size), IMPOSSIBLE), np.full((size, size), IMPOSSIBLE)
         forward[0, 1:], backward[:-1, -1] = self._scenes[0, 1:], 0.0
         for at in range(1, size - 1):
-            options = forward[:at, at, None] + self._pairs[at]
-            forward[at, at + 1 :] = _log_sum(options, 0) + self._scenes[at, at + 1 :]
+            options = forward[:at, at] + self._pairs[at]
+            forward[at, at + 1 :] = _log_sum(options, 1) + self._scenes[at, at + 1 :]
         for at in range(size - 2, 0, -1):
             following = self._scenes[at, at + 1 :] + backward[at, at + 1 :]
-            backward[:at, at] = _log_sum(self._pairs[at] + following, 1)
+            backward[:at, at] = _log_sum(self._pairs[at] + following[:, None], 0)
         total = _log_sum(forward[:, -1], 0)
         return np.asarray(np.exp(np.minimum(forward + backward - total, 0)))
 
@@ -112,25 +113,45 @@ class Divisions:
 
     @cached_property
     def _pairs(self) -> list[Numbers]:
-        """For each place the scores of two neighbours that meet there, [at][a, b - at - 1]."""
-        weights = self._model.pair
-        return [
-            np.asarray(sum(weight * part for weight, part in zip(weights, self._neighbours(at), strict=True)))
-            for at in range(len(self.places))
-        ]
+        """For each place the scores of two neighbours that meet there, [at][b - at - 1, a].
+
+        The sums of ``pair_features`` with their weights, in fewer steps: what is linear in the people is one product.
+        """
+        both, apart, of_fewer, of_all, stays, stayed, apart_length = self._model.pair
+        share = self._counts / self._lengths[:, :, None]
+        ending = np.concatenate([both / 3 * self.present + stays * share, stayed * self.present], 2)
+        beginning = np.concatenate([self.present, share], 2)
+        # With nobody there is nobody shared, and what it is divided by makes no difference.
+        people, logs = np.maximum(self._people, 1), np.log(self._lengths)
+        found = []
+        for at in range(len(self.places)):
+            earlier, later = (slice(at), at), (at, slice(at + 1, None))
+            left, right = people[earlier], people[later][:, None]
+            shared = self.present[later] @ self.present[earlier].T
+            score = beginning[later] @ ending[earlier].T
+            score += shared * (of_fewer / np.minimum(left, right) + of_all / (left + right - shared))
+            alone = apart + apart_length * np.minimum(logs[earlier], logs[later][:, None])
+            found.append(score + (shared == 0) * alone)
+        return found
+
+    @cached_property
+    def _people(self) -> Numbers:
+        """How many speak between place a and place b, shape (places, places)."""
+        return np.asarray(self.present @ np.ones(self.present.shape[2]))
 
     def scene_features(self) -> Numbers:
         """Of the scene from place a to place b, shape (places, places, features)."""
-        speaks = self._counts > 0
-        people = speaks.sum(2)
-        only_here = (speaks & (self._counts == self._counts[0, -1])).sum(2)
+        counts = self._counts.transpose(2, 0, 1).astype(np.int32)  # by person, which sums fastest
+        people = self._people
+        only_here = ((counts > 0) & (counts == counts[:, :1, -1:])).sum(0, dtype=np.int32)
+        again = (counts > 1).sum(0, dtype=np.int32)
         length = np.log(self._lengths)
         empty, empty_inside = self._empty_stages()
         columns = (
-            self._log_likelihood() / 10, length, length**2, self._lengths / 50.0, people / 5,
+            self._log_likelihood(counts) / 10, length, length**2, self._lengths / 50.0, people / 5,
             np.log(np.maximum(people, 1)), people <= 1, self._lengths <= 2, self._lengths <= 6, np.log1p(empty),
             np.log1p(empty_inside), empty_inside > 0, people * length / 10, only_here / 5,
-            only_here / np.maximum(people, 1), (self._counts > 1).sum(2) / 5,
+            only_here / np.maximum(people, 1), again / 5,
         )  # fmt: skip
         return np.stack([np.asarray(column, float) for column in columns], -1)
 
@@ -155,44 +176,57 @@ class Divisions:
             earlier @ here / before, there @ later.T / after, apart * np.log(np.minimum(before, after)),
         ]  # fmt: skip
 
-    def _log_likelihood(self) -> Numbers:
-        """Of the speakers of a scene under a Dirichlet compound multinomial around their shares in the episode."""
+    def _log_likelihood(self, counts: NDArray[np.int32]) -> Numbers:
+        """Of the speakers of a scene under a Dirichlet compound multinomial around their shares in the episode.
+
+        ``counts``: lines between two places, shape (people, places, places).
+        """
         total = self._counts[0, -1]
         shares = CONCENTRATION * (total + 0.5) / (self.places[-1] + 0.5 * len(total))
-        table = gammaln(np.arange(int(total.max()) + 1)[:, None] + shares)  # by count and person
-        of_people = table[self._counts.astype(int), np.arange(len(total))] - table[0]
+        table = gammaln(np.arange(int(total.max()) + 1) + shares[:, None])  # by person and count
+        table -= table[:, :1].copy()
+        first = np.arange(len(total)) * table.shape[1]  # of each person in the flat table
+        of_people = table.ravel().take(counts + first[:, None, None], mode="clip")  # the fastest of the modes
         lengths = gammaln(np.arange(self.places[-1] + 1) + CONCENTRATION)
-        return np.asarray(of_people.sum(2) + lengths[0] - lengths[self._lengths])
+        return np.asarray(of_people.sum(0) + lengths[0] - lengths[self._lengths])
 
     def _empty_stages(self) -> tuple[Numbers, Numbers]:
-        """Gaps of a scene over which nobody stays, in all and away from the scene's ends."""
-        size, count = len(self.places), int(self.places[-1])
-        following = self._next_turns()
-        everywhere, inside = np.zeros((size, size)), np.zeros((size, size))
-        ends = np.full(count + 1, count + 1)  # the earliest line at which somebody has spoken on both sides of a gap
-        line = count - 1
-        for start in range(size - 2, -1, -1):
-            while line >= self.places[start]:
-                until = following[line]
-                if until < count:
-                    ends[line + 1 : until + 1] = np.minimum(ends[line + 1 : until + 1], until)
-                line -= 1
-            first, lasts = int(self.places[start]), self.places[start + 1 :, None]
-            gaps = np.arange(first + 1, count)
-            empty = (ends[first + 1 : count] >= lasts) & (gaps < lasts)
-            everywhere[start, start + 1 :] = empty.sum(1)
-            inside[start, start + 1 :] = (empty & (gaps >= first + 3) & (gaps < lasts - 2)).sum(1)
-        return everywhere, inside
+        """Gaps of a scene over which nobody stays, in all and away from the scene's ends, shape (places, places)."""
+        count, starts = int(self.places[-1]), self.places[:-1, None]
+        ends = self._first_to_stay()
+        # The gap is empty in scenes that end after it and not after that line.
+        until = np.searchsorted(self.places, np.arange(count + 2), "right")[ends]
+        gaps = np.arange(1, count)
 
-    def _next_turns(self) -> list[int]:
-        """For each line the next one by the same person, or the number of lines."""
+        def by_end(first_end: NDArray[np.int64], inside: NDArray[np.bool_]) -> Numbers:
+            """For each start and end the number of gaps that are empty from a first end on."""
+            size = len(self.places)
+            start, gap = np.nonzero(inside & (first_end < until))
+            change = np.bincount(start * (size + 1) + first_end[gap], minlength=size * (size + 1))
+            change -= np.bincount(start * (size + 1) + until[start, gap], minlength=size * (size + 1))
+            return np.asarray(change.reshape(size, size + 1).cumsum(1)[:, :size], float)
+
+        after = np.searchsorted(self.places, gaps, "right")
+        well_after = np.searchsorted(self.places, gaps + 2, "right")
+        return by_end(after, gaps > starts), by_end(well_after, gaps >= starts + 3)
+
+    def _first_to_stay(self) -> NDArray[np.int32]:
+        """The earliest line after each gap by somebody who spoke before it in the scene, shape (starts, gaps).
+
+        Where there is none: more than the number of lines. Gaps before the start have no meaning.
+        """
         count = int(self.places[-1])
-        found, coming = [count] * count, dict[str, int]()
-        for line in range(count - 1, -1, -1):
-            name = self._speakers[line]
-            if name is not None:
-                found[line] = coming.get(name, count)
-                coming[name] = line
+        _, following = nearest_lines(self._spoken)
+        ends = np.full(count - 1, count + 1, np.int32)
+        found = np.empty((len(self.places) - 1, count - 1), np.int32)
+        for start in range(len(found) - 1, -1, -1):
+            # Who speaks between this place and the next stays from the first of these lines on.
+            for person in np.flatnonzero(self._counts[start, start + 1]):
+                line = self.places[start]
+                if not self._spoken[person, line]:
+                    line = following[person, line]
+                np.minimum(ends[line:], following[person, line:], out=ends[line:])
+            found[start] = ends
         return found
 
 

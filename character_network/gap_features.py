@@ -1,218 +1,182 @@
 """What speaks for a new scene between two lines: who goes and comes, which words go on, what is said at parting.
 
 ``gap_features(speakers, lines)`` describes each gap of an episode by numbers; ``scene_finding`` weighs them.
-A speaker who is nobody in particular (Unknown, "All") counts for no cast.
+A speaker who is nobody in particular (Unknown, "All") counts for no cast. What the words say stands in
+``gap_wording``.
+
+Windows are not summed: whether somebody speaks in the n lines before a gap is whether the last line of that person lies
+less than n lines back. These distances, one byte each, are found once.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from character_network.scene_words import ANSWERS, OPENINGS, PARTING, TOGETHER
+from character_network.gap_wording import (
+    Wording,
+    cohesion,
+    read_wording,
+    speech_features,
+    split_words,
+    wording_features,
+)
 
 Numbers = NDArray[np.float64]
+Whole = NDArray[np.int32]
+Small = NDArray[np.uint8]
+Truths = NDArray[np.bool_]
 
 CAST_WINDOWS = (2, 3, 4, 6, 9, 13, 20, 35)  # lines on either side
-WORD_WINDOWS = (4, 8, 16)
-REACHES = (2.0, 5.0, 10.0)  # lines over which a speaker's presence fades
-NEVER = 60.0  # lines until somebody speaks again who does not
-PARTING_WORDS = 15  # the last of a line, searched for words of parting
-WORD = re.compile(r"[a-z]+")
-APOSTROPHE = re.compile("['’]")
-VERSE_WORDS = (6, 11)  # in a line of verse of five feet, or a little more
-VOWELS_TO_END = re.compile(r"[aeiouy]+[^aeiouy]*$")
-SILENT_E = re.compile(r"[aeiouy]+[^aeiouy]+e$")
-ANY_WORD = re.compile(r"[A-Za-z'’]+")
-NEW_WINDOWS = (2, 4, 8)  # lines on either side, for who has never spoken before or never does again
+LONG_WINDOW = 25
+NEWCOMER_WINDOWS = (3, 6)  # for who was not there in the long window
+NEW_WINDOWS = (2, 4, 8)  # for who has never spoken before or never does again
+CALL_WINDOWS = (2, 5)
 DIP_WINDOWS = (4, 10, 20)
-LONG_SPEECH = 40  # words
+REACHES = (2.0, 5.0, 10.0)  # lines over which a speaker's presence fades
+NEVER = 60  # lines until somebody speaks again who does not
+SILENT = 255  # in place of a distance in lines: there is no such line
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Lines from each gap to the nearest in which a person does something, shape (people, gaps), 0 for the next line.
+
+    ``since``, ``until``: back and on, at most ``NEVER``, ``SILENT`` where there is none; ``capped_since``,
+    ``capped_until``: without ``SILENT``.
+    """
+
+    since: Small
+    until: Small
+    capped_since: Small
+    capped_until: Small
 
 
 def gap_features(speakers: Sequence[str | None], lines: Sequence[str]) -> Numbers:
     """Numbers of each gap, shape (len(lines) - 1, features). ``speakers``: None for nobody in particular."""
-    words = [WORD.findall(APOSTROPHE.sub("", line.lower())) for line in lines]
-    speaks = presence(speakers)
+    ids, people = number_people(speakers)
+    wording = read_wording(lines)
+    turns = _distances(presence(ids, len(people)))
     parts = (
-        _cast_change(speaks), _cohesion(words), _wording(words, lines), _calls(speakers, speaks, words),
-        _arrivals(speaks), _speech(words, lines), _dips(speaks), _same_speaker(speakers),
+        _cast_change(turns, ids), cohesion(wording), wording_features(wording, lines),
+        _calls(people, turns, wording), _arrivals(turns), speech_features(wording, lines), _dips(turns),
+        _same_speaker(speakers),
     )  # fmt: skip
     return np.column_stack([np.ones(len(lines) - 1), *parts])
 
 
-def presence(speakers: Sequence[str | None]) -> Numbers:
-    """1 where a person speaks, shape (lines, people)."""
+def number_people(speakers: Sequence[str | None]) -> tuple[NDArray[np.int64], list[str]]:
+    """The number of the speaker of each line, -1 for nobody, and the people in the order of their first lines."""
     people = {name: at for at, name in enumerate(dict.fromkeys(name for name in speakers if name is not None))}
-    found = np.zeros((len(speakers), max(1, len(people))))
-    for row, name in enumerate(speakers):
-        if name is not None:
-            found[row, people[name]] = 1.0
+    return np.array([-1 if name is None else people[name] for name in speakers]), list(people)
+
+
+def presence(ids: NDArray[np.int64], people: int) -> Truths:
+    """Whether a person speaks in a line, shape (people, lines), with one row at least."""
+    found = np.zeros((max(1, people), len(ids)), bool)
+    rows = np.flatnonzero(ids >= 0)
+    found[ids[rows], rows] = True
     return found
 
 
-def _sums(values: Numbers) -> Numbers:
-    """Of the rows before each row, and at last of all."""
-    sums = np.zeros((len(values) + 1, values.shape[1]))
-    values.cumsum(0, out=sums[1:])
-    return sums
+def nearest_lines(done: Truths) -> tuple[Whole, Whole]:
+    """The last line before each gap and the first after it in which a person does something, shape (people, gaps).
+
+    Where there is none: minus the number of lines, and twice that number. ``done``: shape (people, lines).
+    """
+    count = done.shape[1]
+    rows = np.arange(count, dtype=np.int32)
+    last = np.maximum.accumulate(np.where(done, rows, np.int32(-count)), axis=1)[:, :-1]
+    following = np.minimum.accumulate(np.where(done, rows, np.int32(2 * count))[:, ::-1], axis=1)[:, ::-1][:, 1:]
+    return last, following
 
 
-def _windows(sums: Numbers, size: int) -> tuple[Numbers, Numbers]:
-    """Sums over the ``size`` rows before and after each gap, shape (gaps, columns) each; ``sums`` as of ``_sums``."""
-    rows = len(sums) - 1
-    gaps, here = np.arange(1, rows), sums[1:-1]
-    start, end = np.maximum(gaps - size, 0), np.minimum(gaps + size, rows)
-    return here - sums.take(start, axis=0), sums.take(end, axis=0) - here
+def _distances(done: Truths) -> Distances:
+    last, following = nearest_lines(done)
+    gaps = np.arange(1, done.shape[1], dtype=np.int32)
+    since = np.minimum(gaps - 1 - last, NEVER).astype(np.uint8)
+    until = np.minimum(following - gaps, NEVER).astype(np.uint8)
+    silent = np.uint8(SILENT)
+    return Distances(
+        np.where(last < 0, silent, since), np.where(following > done.shape[1], silent, until), since, until
+    )
 
 
-def _cast_change(speaks: Numbers) -> Numbers:
-    found, sums = [], _sums(speaks)
+def _count(people: Truths) -> NDArray[np.int16]:
+    """For how many people it is true, for each gap."""
+    return np.asarray(people.sum(0, dtype=np.int16))
+
+
+def _share(some: NDArray[np.int16], of: NDArray[np.int16]) -> Numbers:
+    return np.asarray(some / np.maximum(of, 1))
+
+
+def _cast_change(turns: Distances, ids: NDArray[np.int64]) -> Numbers:
+    found: list[NDArray[np.generic]] = []
+    near, far = np.minimum(turns.since, turns.until), np.maximum(turns.since, turns.until)
     for size in CAST_WINDOWS:
-        was, will_be = (side > 0 for side in _windows(sums, size))
-        both = (was & will_be).sum(1)
-        found += [both / np.maximum((was | will_be).sum(1), 1), both == 0]
+        both = _count(far < size)
+        found += [_share(both, _count(near < size)), both == 0]
         if size >= 13:
-            found.append(both / np.maximum(np.minimum(was.sum(1), will_be.sum(1)), 1))
-    since, until = _distances(speaks)
-    reach = since + until
+            found.append(_share(both, np.minimum(_count(turns.since < size), _count(turns.until < size))))
+    reach = turns.capped_since + turns.capped_until
     for fade in REACHES:
-        bridge = np.exp(-reach / fade).sum(1)
+        bridge = np.exp(-np.arange(2 * NEVER + 1) / fade).take(reach).sum(0)
         found += [bridge, np.log(bridge + 1e-3)]
-    rows = np.arange(len(speaks) - 1)
-    spoke, speaking = speaks[:-1].argmax(1), speaks[1:].argmax(1)
-    found += [reach.min(1) / 10, np.log1p(since[rows, speaking]), np.log1p(until[rows, spoke])]
-    long_before, long_after = _windows(sums, 25)
-    for size in (3, 6):
-        before, after = _windows(sums, size)
-        found.append(((after > 0) & (long_before == 0)).sum(1) / np.maximum((after > 0).sum(1), 1))
-        found.append(((before > 0) & (long_after == 0)).sum(1) / np.maximum((before > 0).sum(1), 1))
+    gaps, speaker = np.arange(len(ids) - 1), np.maximum(ids, 0)
+    since, until = turns.capped_since[speaker[1:], gaps], turns.capped_until[speaker[:-1], gaps]
+    found += [reach.min(0) / 10, np.log1p(since, dtype=float), np.log1p(until, dtype=float)]
+    for size in NEWCOMER_WINDOWS:
+        before, after = turns.since < size, turns.until < size
+        found.append(_share(_count(after & (turns.since >= LONG_WINDOW)), _count(after)))
+        found.append(_share(_count(before & (turns.until >= LONG_WINDOW)), _count(before)))
     return np.column_stack(found)
 
 
-def _distances(speaks: Numbers) -> tuple[Numbers, Numbers]:
-    """Lines since each person last spoke before each gap and until they speak after it, 0 for the next line."""
-    count = len(speaks)
-    rows = np.arange(count)[:, None]
-    last = np.maximum.accumulate(np.where(speaks > 0, rows, -count), axis=0)[:-1]
-    following = np.minimum.accumulate(np.where(speaks > 0, rows, 2 * count)[::-1], axis=0)[::-1][1:]
-    gaps = np.arange(1, count)[:, None]
-    return np.minimum(gaps - 1 - last, NEVER), np.minimum(following - gaps, NEVER)
-
-
-def _cohesion(words: Sequence[Sequence[str]]) -> Numbers:
-    """Cosine of the words on either side, weighted by rarity in the episode (as in TextTiling, Hearst 1997)."""
-    lists = [[word for word in line if len(word) > 3] for line in words]
-    spread = Counter(word for line in lists for word in set(line))
-    column = {word: at for at, word in enumerate(word for word, count in spread.items() if count > 1)}
-    counts = np.zeros((len(words), max(1, len(column))))
-    for row, line in enumerate(lists):
-        for word in line:
-            if word in column:
-                counts[row, column[word]] += 1
-    counts *= np.log(len(words) / np.maximum((counts > 0).sum(0), 1))
-    found, sums = [], _sums(counts)
-    for size in WORD_WINDOWS:
-        before, after = _windows(sums, size)
-        lengths = np.sqrt((before**2).sum(1) * (after**2).sum(1))
-        found.append((before * after).sum(1) / np.maximum(lengths, 1e-9))
-    return np.column_stack(found)
-
-
-def _wording(words: Sequence[Sequence[str]], lines: Sequence[str]) -> Numbers:
-    """Words of parting before, an answer or an opening after, marks at the ends, lengths, the edges of the episode."""
-    parting = np.array([len([word for word in line[-PARTING_WORDS:] if word in PARTING]) for line in words], float)
-    near = np.convolve(parting, np.ones(3))[: len(words)]
-    ours = np.array([not TOGETHER.isdisjoint(line[-PARTING_WORDS:]) for line in words])
-    answer = np.array([bool(line) and line[0] in ANSWERS for line in words])
-    opening = np.array([bool(line) and line[0] in OPENINGS for line in words])
-    lengths = np.log1p([len(line) for line in words])
-    ends = {mark: np.array([line.rstrip().endswith(tuple(mark)) for line in lines]) for mark in ("?", "—–-,", "!")}
-    gaps = np.arange(1, len(words))
-    columns = (
-        np.log1p(parting)[:-1], np.log1p(near)[:-1], ours[:-1], answer[1:], opening[1:], lengths[1:], lengths[:-1],
-        ends["?"][:-1], ends["?"][1:], ends["—–-,"][:-1], ends["!"][:-1], 1 / gaps, 1 / (len(words) - gaps),
-    )  # fmt: skip
-    return np.column_stack(columns)
-
-
-def _calls(speakers: Sequence[str | None], speaks: Numbers, words: Sequence[Sequence[str]]) -> Numbers:
+def _calls(people: Sequence[str], turns: Distances, wording: Wording) -> Numbers:
     """Whether those before name who speaks after ("Here comes Dustin"), or those after name who spoke before."""
-    people = list(dict.fromkeys(name for name in speakers if name is not None))
     owners: dict[str, list[int]] = {}
     for at, name in enumerate(people):
-        for word in WORD.findall(APOSTROPHE.sub("", name.lower())):
+        for word in split_words(name):
             if len(word) > 2:
                 owners.setdefault(word, []).append(at)
-    named = np.zeros((len(words), max(1, len(people))))
-    for row, line in enumerate(words):
-        for word in line:
-            if word in owners and len(owners[word]) == 1:
-                named[row, owners[word][0]] = 1.0
-    found, spoken, said = [], _sums(speaks), _sums(named)
-    for size in (2, 5):
-        (before, after), (called, calling) = _windows(spoken, size), _windows(said, size)
-        found.append(((after > 0) & (before == 0) & (called > 0)).any(1))
-        found.append(((before > 0) & (calling > 0)).any(1))
+    owner = np.full(max(1, len(wording.numbers)), -1)
+    for word, those in owners.items():
+        if len(those) == 1 and word in wording.numbers:
+            owner[wording.numbers[word]] = those[0]
+    named = np.zeros((max(1, len(people)), len(wording.starts)), bool)
+    of = owner[wording.words]
+    named[of[of >= 0], wording.lines[of >= 0]] = True
+    names, found = _distances(named), []
+    for size in CALL_WINDOWS:
+        before = turns.since < size
+        found.append(((turns.until < size) & ~before & (names.since < size)).any(0))
+        found.append((before & (names.until < size)).any(0))
     return np.column_stack(found)
 
 
-def _arrivals(speaks: Numbers) -> Numbers:
+def _arrivals(turns: Distances) -> Numbers:
     """Shares of those after the gap who have not spoken in the episode yet, of those before it who never do again, and
     the product of both.
     """
-    sums = _sums(speaks)
-    found, so_far = [], sums[1:]
+    found = []
     for size in NEW_WINDOWS:
-        before, after = _windows(sums, size)
-        new = ((after > 0) & (so_far[:-1] == 0)).sum(1) / np.maximum((after > 0).sum(1), 1)
-        gone = ((before > 0) & (so_far[:-1] == so_far[-1])).sum(1) / np.maximum((before > 0).sum(1), 1)
+        before, after = turns.since < size, turns.until < size
+        new = _share(_count(after & (turns.since == SILENT)), _count(after))
+        gone = _share(_count(before & (turns.until == SILENT)), _count(before))
         found += [new, gone, new * gone]
     return np.column_stack(found)
 
 
-def _speech(words: Sequence[Sequence[str]], lines: Sequence[str]) -> Numbers:
-    """A rhyme at the end, as old plays close their scenes with, and long speeches on either side."""
-    rhymes = np.array([ends_in_rhyme(line) for line in lines], float)
-    lengths = np.array([len(line) for line in words])
-    logs = np.log1p(lengths)
-    return np.column_stack(
-        [rhymes[:-1], lengths[1:] > LONG_SPEECH, lengths[:-1] > LONG_SPEECH, logs[1:] * logs[:-1] / 10]
-    )
-
-
-def ends_in_rhyme(line: str) -> bool:
-    """Whether the last word rhymes, by its letters, with one a verse earlier; a verse begins with a capital letter."""
-    shortest, longest = VERSE_WORDS
-    if line.count(" ") < longest:
-        return False
-    words = ANY_WORD.findall(line)
-    if len(words) <= longest:
-        return False
-    ending = _ending(words[-1])
-    return len(ending) > 1 and any(
-        words[at + 1][:1].isupper() and words[at].lower() != words[-1].lower() and _ending(words[at]) == ending
-        for at in range(len(words) - longest, len(words) - shortest + 1)
-    )
-
-
-def _ending(word: str) -> str:
-    """The letters from the last sounded vowel on."""
-    letters = "".join(WORD.findall(word.lower()))
-    found = SILENT_E.search(letters) or VOWELS_TO_END.search(letters)
-    return found[0] if found else ""
-
-
-def _dips(speaks: Numbers) -> Numbers:
+def _dips(turns: Distances) -> Numbers:
     """How many speak on both sides, against the mean of the gaps around: less than there is a dip."""
-    found, sums = [], _sums(speaks)
+    found, far = [], np.maximum(turns.since, turns.until)
     for size in DIP_WINDOWS:
-        before, after = _windows(sums, size)
-        both = ((before > 0) & (after > 0)).sum(1).astype(float)
+        both = _count(far < size).astype(float)
         padded = np.pad(both, 3, mode="edge")
         found.append(both - np.convolve(padded, np.ones(7) / 7, mode="valid"))
     return np.column_stack(found)

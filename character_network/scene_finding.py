@@ -19,6 +19,7 @@ import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,17 +49,18 @@ def add_scenes(frame: pd.DataFrame) -> tuple[pd.DataFrame, frozenset[tuple[int, 
     Args:
         frame: lines with ``person`` (who speaks; "Unknown": nobody in particular), every episode once.
     """
-    scenes = frame["scene"].astype("Int64").copy()
-    marked = set()
-    for _, part in frame.groupby(["season", "episode"], sort=False):
-        if part["scene"].notna().mean() > 0.5:
-            marked.add((int(part["season"].iloc[0]), int(part["episode"].iloc[0])))
-            scenes.loc[part.index] = part["scene"].ffill().bfill()
+    scenes, marked = np.zeros(len(frame), np.int64), set[tuple[int, int]]()
+    is_marked = frame["scene"].notna().to_numpy()
+    people, lines, starts = (frame[column].tolist() for column in ("person", "line", "start_seconds"))
+    episodes: Any = frame.groupby(["season", "episode"]).indices
+    for (season, episode), rows in episodes.items():
+        if is_marked[rows].mean() > 0.5:
+            marked.add((int(season), int(episode)))
+            scenes[rows] = frame["scene"].iloc[rows].ffill().bfill().astype("int64")
         else:
-            speakers = [None if name == UNKNOWN else name for name in part["person"]]
-            found = find_scenes(speakers, part["line"].tolist(), part["start_seconds"].tolist())
-            scenes.loc[part.index] = pd.array(found, dtype="Int64")
-    return frame.assign(scene=scenes.astype("int64")), frozenset(marked)
+            speakers = [None if people[row] == UNKNOWN else people[row] for row in rows]
+            scenes[rows] = find_scenes(speakers, [lines[row] for row in rows], [starts[row] for row in rows])
+    return frame.assign(scene=scenes), frozenset(marked)
 
 
 def find_scenes(
