@@ -7,20 +7,17 @@ seeded.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from character_network.betweenness import measure_betweenness
 from character_network.ties import KINDS, weigh
 
 if TYPE_CHECKING:
     import networkx as nx
 
-logger = logging.getLogger(__name__)
-
-EXACT_NODES = 300  # betweenness of a larger graph is estimated from as many sources (Brandes and Pich 2007)
 MEASURES = ("strength", "betweenness", "pagerank", "community")
 
 
@@ -47,11 +44,16 @@ def build_directed_graph(ties: pd.DataFrame, kind: str) -> nx.DiGraph:
 
 
 def measure(graph: nx.Graph, seed: int) -> pd.DataFrame:
-    """``person, strength, betweenness, pagerank, community``, the strongest first. Community 0 is the largest."""
+    """``person, strength, betweenness, pagerank, community``, the strongest first. Community 0 is the largest.
+
+    Where betweenness is an estimate (see ``betweenness``), the graph's attribute of that name says so.
+    """
     if not len(graph):
         return pd.DataFrame(columns=["person", *MEASURES])
     communities = find_communities(graph, seed)
-    ranks, between = page_ranks(graph), _betweenness(graph, seed)
+    ranks, (between, told) = page_ranks(graph), measure_betweenness(graph, seed)
+    if told:
+        graph.graph["betweenness"] = told
     rows = [
         (name, float(s), between[name], ranks[name], communities[name]) for name, s in graph.degree(weight="weight")
     ]
@@ -76,21 +78,6 @@ def find_communities(graph: nx.Graph, seed: int) -> dict[str, int]:
     ordered = sorted(groups, key=lambda group: (-len(group), min(group)))
     found = {name: number for number, group in enumerate(ordered) for name in group}
     return {name: found.get(name, -1) for name in graph}
-
-
-def _betweenness(graph: nx.Graph, seed: int) -> dict[str, float]:
-    import networkx as nx
-
-    lengths = {(a, b): 1.0 / weight for a, b, weight in graph.edges(data="weight")}
-    nx.set_edge_attributes(graph, lengths, "length")
-    sources = None
-    if len(graph) > EXACT_NODES:
-        sources = EXACT_NODES // 3
-        logger.info("betweenness is estimated from %d of %d people", sources, len(graph))
-    found = dict(nx.betweenness_centrality(graph, k=sources, weight="length", seed=seed))
-    for _, _, edge in graph.edges(data=True):
-        del edge["length"]
-    return found
 
 
 def measure_episodes(ties: pd.DataFrame, weights: Mapping[str, float]) -> pd.DataFrame:

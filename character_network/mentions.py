@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from character_network.name_forms import NUMBERS, ORDINARY, PRONOUNS, SMALL_WORDS, Form, fold
 
 LOWER_WORD = re.compile(r"(?<![\w'’-])[^\W\d_A-Z][^\W\d_]+(?![\w-])")
-CAPITAL_WORD = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+(?![\w-])")
+CAPITAL_WORD = re.compile(r"[A-Z](?<=[a-z,] [A-Z])[a-z]+(?![\w-])")  # the letter first: re looks for it at once
 SENTENCE_END = '.!?…:;-–—"“”‘([♪\n*'
 POSSESSIVE = re.compile(r"['’]s\b")
 CALLED = re.compile(r"\s*(?:[,!?…—–]|\.|--|$)")
@@ -31,6 +31,7 @@ VERBS = (
 DOES = re.compile(rf"\s+(?:{'|'.join(VERBS.split())})\b")
 NOT_AT_A_PLACE = re.compile(r"\s+[a-z]")
 APOSTROPHE = re.compile("['’]")
+EXPRESSION_START = re.compile(r"\[([^\]]+)\]|\\.|.")
 ABBREVIATIONS = ("Mr", "Mrs", "Ms", "Dr", "Lt", "Sgt")
 ARTICLES = re.compile(r"^(?:the|a|an)\s", re.IGNORECASE)
 ORDINARY_SHARE = 0.2  # of the times a word occurs inside sentences, in lower case: from here on it is an ordinary word
@@ -51,7 +52,10 @@ class Mention:
 def common_words(lines: Iterable[str]) -> frozenset[str]:
     """Words that a series writes in lower case often enough not to be a sure name."""
     text = "\n".join(lines)
-    lower = Counter(LOWER_WORD.findall(text))
+    lower: Counter[str] = Counter()
+    for piece, count in Counter(text.split()).items():  # each spelling once: a match holds no white space
+        for word in LOWER_WORD.findall(piece):
+            lower[word] += count
     upper = Counter(CAPITAL_WORD.findall(text))
     return frozenset(
         word
@@ -67,9 +71,7 @@ class MentionFinder:
         self._forms = forms
         self._ordinary = ORDINARY | NUMBERS | frozenset(common)
         spellings = sorted((form for form in forms.values()), key=lambda form: -len(form.text))
-        self._pattern = re.compile(
-            r"(?<![\w'’-])(?:" + "|".join(map(_expression, spellings)) + r")(?![\w]|-\w)" if spellings else r"(?!)"
-        )
+        self._pattern = _compile([_expression(form) for form in spellings])
 
     def find(self, text: str) -> list[Mention]:
         """All mentions of people in a text, in order."""
@@ -77,7 +79,9 @@ class MentionFinder:
 
     def find_all(self, texts: list[str]) -> list[list[Mention]]:
         """Mentions of each text. One scan of all texts together, which takes a third of the time of one by one."""
-        joined = "\n".join(text.replace("\n", " ") for text in texts)
+        joined = "\n".join(texts)
+        if joined.count("\n") >= len(texts):  # a text of several lines
+            joined = "\n".join(text.replace("\n", " ") for text in texts)
         found: list[list[Mention]] = [[] for _ in texts]
         at, start, end = 0, 0, len(texts[0]) if texts else 0
         for mention in self._scan(joined):
@@ -118,6 +122,20 @@ class MentionFinder:
         if called:
             return word not in NUMBERS or called[0].strip() in ("!", "?")  # "One, two, three"
         return bool(POSSESSIVE.match(match.string, after) or DOES.match(match.string, after))
+
+
+def _compile(expressions: list[str]) -> re.Pattern[str]:
+    """One expression for all, in their order, by their first letter: where none of the letters is, re looks no
+    further, which takes a third of the time.
+    """
+    by_first: dict[str, list[str]] = {}
+    for expression in expressions:
+        first = EXPRESSION_START.match(expression)
+        letters, rest = (first[1] or first[0], expression[first.end() :]) if first else ("", expression)
+        for letter in [letters] if letters.startswith("\\") else letters:
+            by_first.setdefault(letter, []).append(rest)
+    branches = [rf"{letter}(?<![\w'’-]{letter})(?:{'|'.join(rests)})" for letter, rests in by_first.items()]
+    return re.compile(rf"(?:{'|'.join(branches)})(?![\w]|-\w)" if branches else r"(?!)")
 
 
 def _starts_sentence(text: str, at: int) -> bool:

@@ -2,13 +2,14 @@
 // episodes [[season, episode]], weights {kind: number}, shown, options (of vis-network), palettes {light, dark}.
 "use strict";
 const KINDS = ["speaks", "together", "mentions"];
+const NARROW = 480, FEW = 16; // pixels of a picture that starts with so many people, as more names find no room
 const MOST_EDGES = 4000; // more lines than that show nothing, and take a second to draw
 const $ = id => document.getElementById(id);
 const seasons = [...new Set(DATA.episodes.map(place => place[0]))].sort((a, b) => a - b);
 const labels = DATA.episodes.map(([season, episode]) => `S${String(season).padStart(2, "0")}E${String(episode).padStart(2, "0")}`);
 const byLabel = new Map(DATA.people.map(person => [person.label.toLowerCase(), person.id]));
 const nodes = new vis.DataSet([]), edges = new vis.DataSet([]);
-let view = { strengths: new Map(), pairs: [] }, selected = null;
+let view = { strengths: new Map(), pairs: [] }, selected = null, named = [], namesDrawn = -1, labelStyle = {};
 
 const short = name => name.length > 26 ? name.slice(0, 25) + "…" : name;
 
@@ -24,6 +25,8 @@ const colour = community => {
   return community < 0 || community >= palette.length - 1 ? palette[palette.length - 1] : palette[community];
 };
 const factor = kind => { const wanted = $("kind").value; return wanted === "all" ? DATA.weights[kind] : Number(kind === wanted); };
+const isTall = () => $("graph").clientHeight > $("graph").clientWidth; // then the picture is turned
+const startsWith = () => Math.min(DATA.shown, DATA.people.length, $("graph").clientWidth < NARROW ? FEW : Infinity);
 const isDirected = () => ["speaks", "mentions"].includes($("kind").value);
 
 // Weights of pairs and strengths of people, for the kind and season chosen.
@@ -46,15 +49,17 @@ function draw() {
   const order = DATA.people.map(person => person.id).sort((x, y) => (view.strengths.get(y) || 0) - (view.strengths.get(x) || 0));
   const shown = new Set(order.slice(0, Number($("top").value)).filter(id => view.strengths.get(id)));
   const most = Math.max(1, ...view.strengths.values());
-  const few = shown.size <= 60;
+  const tall = isTall();
   const text = isDark() ? "#e8ebee" : "#1c2127", ground = isDark() ? "#14181d" : "#ffffff";
   nodes.clear(); edges.clear();
   nodes.add(DATA.people.filter(person => shown.has(person.id)).map(person => {
     const size = 7 + 27 * Math.sqrt(view.strengths.get(person.id) / most);
-    return { ...person, label: short(person.label), title: person.label, size, shape: "dot", color: { background: colour(person.community), border: ground,
-      highlight: { background: colour(person.community), border: text } }, borderWidth: 1.5,
-      font: { color: text, size: few ? Math.max(13, size * .55) : Math.max(0, size * .9 - 8), strokeWidth: 3, strokeColor: ground } };
+    return { ...person, x: tall ? person.y : person.x, y: tall ? person.x : person.y, label: undefined, title: person.label, size, shape: "dot", color: { background: colour(person.community), border: ground,
+      highlight: { background: colour(person.community), border: text } }, borderWidth: 1.5 };
   }));
+  named = order.filter(id => shown.has(id)).map(id => ({ id, label: short(DATA.people[id].label), size: nodes.get(id).size,
+    share: view.strengths.get(id) / most }));
+  labelStyle = { text, ground };
   const lines = view.pairs.filter(pair => shown.has(pair.a) && shown.has(pair.b)).slice(0, MOST_EDGES);
   const heaviest = lines.length ? lines[0].weight : 1;
   const arrows = isDirected() ? { to: { enabled: true, scaleFactor: .5 } } : undefined;
@@ -66,7 +71,15 @@ function draw() {
   $("season-value").textContent = season ? seasons[season - 1] : "all";
   $("summary").textContent = `${DATA.people.length} people, ${view.pairs.length} ties, ${DATA.episodes.length} episodes. ${DATA.note}`;
   if (selected !== null && !shown.has(selected)) selected = null;
-  about(); central();
+  about(); central(); tellShown();
+}
+
+// What the picture leaves out, and how to see it.
+function tellShown() {
+  const start = startsWith() < Math.min(DATA.shown, DATA.people.length) && Number($("top").value) === startsWith();
+  const people = start ? `A narrow screen starts with the ${named.length} strongest of ${DATA.people.length} people: the slider shows more. ` : "";
+  const names = namesDrawn >= 0 && namesDrawn < named.length ? `${namesDrawn} of ${named.length} names find room: zoom in for the others.` : "";
+  $("shown").textContent = people + names;
 }
 
 function personLink(id) {
@@ -190,7 +203,7 @@ function setTheme(dark) {
 }
 
 $("top").max = DATA.people.length;
-$("top").value = Math.min(DATA.shown, DATA.people.length);
+$("top").value = startsWith();
 $("season").max = seasons.length;
 if (seasons.length < 2) $("season").disabled = true;
 for (const person of [...DATA.people].sort((x, y) => x.label.localeCompare(y.label))) {
@@ -203,9 +216,18 @@ network.on("click", event => {
   else if (event.edges.length) { const edge = edges.get(event.edges[0]); pickPair(edge.from, edge.to); }
   else choose(null);
 });
+network.on("afterDrawing", context => {
+  const drawn = drawLabels(context, network, named, labelStyle);
+  if (drawn !== namesDrawn) { namesDrawn = drawn; tellShown(); }
+});
 for (const id of ["kind", "top", "season"]) $(id).addEventListener("input", draw);
+$("top").addEventListener("input", () => network.fit());
 for (const id of ["first", "second"]) $(id).addEventListener("input", timeline);
-window.addEventListener("resize", timeline);
+let wasTall = isTall();
+window.addEventListener("resize", () => {
+  timeline();
+  if (isTall() !== wasTall) { wasTall = isTall(); draw(); network.fit(); }
+});
 $("search").addEventListener("input", event => { const id = byLabel.get(event.target.value.trim().toLowerCase()); if (id !== undefined) choose(id, true); });
 $("theme").onclick = () => setTheme(!isDark());
 setTheme(window.matchMedia("(prefers-color-scheme: dark)").matches);

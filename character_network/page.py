@@ -51,8 +51,8 @@ def render_page(title: str, data: object) -> str:
     from markupsafe import Markup
 
     parts = {
-        name: Markup((HERE / f"page.{end}").read_text(encoding="utf-8"))  # noqa: S704 (our own files)
-        for name, end in (("style", "css"), ("script", "js"))
+        name: Markup((HERE / file).read_text(encoding="utf-8"))  # noqa: S704 (our own files)
+        for name, file in (("style", "page.css"), ("labels", "labels.js"), ("script", "page.js"))
     }
     template = Environment(autoescape=True).from_string((HERE / "page.html").read_text(encoding="utf-8"))
     vis = {name: Markup(text) for name, text in _vis_files().items()}  # noqa: S704 (of the pinned package)
@@ -111,7 +111,12 @@ def radii(network: Network) -> dict[str, float]:
 
 
 def scene_note(network: Network) -> str:
-    """One sentence on where the scenes come from."""
+    """Where the scenes come from; and that betweenness is an estimate, where it is."""
+    estimate = network.graph.graph.get("betweenness", "")
+    return f"{_scene_source(network)} {estimate}".strip()
+
+
+def _scene_source(network: Network) -> str:
     found = len(network.episodes) - len(network.marked)
     if not found:
         return "Scenes are those of the files."

@@ -33,7 +33,7 @@ SPACY_MODELS = ("en_core_web_trf", "en_core_web_sm")
 SPEAKER, IN_LINES, BY_MODEL = "a speaker", "a name in the lines", "a name to spaCy"
 EXAMPLES = 3
 NEAR = 0.84  # of difflib's ratio: "Dimitri" and "Dmitri" are one name
-NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+(?:['’-][A-Z][a-z]+)?(?: [A-Z][a-z]+){0,2}(?![\w-])")
+NAME = re.compile(r"[A-Z](?<=[a-z,] [A-Z])[a-z]+(?:['’-][A-Z][a-z]+)?(?: [A-Z][a-z]+){0,2}(?![\w-])")
 # Capital letters that English gives to what is no person.
 NO_PERSON = frozenset(
     [

@@ -11,7 +11,7 @@ Whoever is not known (Unknown, "All") breaks a row of turns and has no edge.
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -57,20 +57,24 @@ def build_scenes(frame: pd.DataFrame, mentions: Sequence[Sequence[Mention]]) -> 
 
 def build_ties(scenes: Iterable[Scene]) -> pd.DataFrame:
     """All edges of the scenes, counted by kind, pair and episode; undirected ones once, names in order."""
-    counts: Counter[tuple[str, str, str, int, int]] = Counter()
+    counts: defaultdict[tuple[str, int, int], Counter[tuple[str, str]]] = defaultdict(Counter)
     for scene in scenes:
         place = (scene.season, scene.episode)
-        counts.update((SPEAKS, *pair, *place) for pair in _speaks(scene.speakers))
-        counts.update((TOGETHER, *pair, *place) for pair in itertools.combinations(sorted(scene.present), 2))
-        counts.update((MENTIONS, *pair, *place) for pair in _mentions(scene))
-    rows = [(*key, count) for key, count in sorted(counts.items())]
+        counts[SPEAKS, *place].update(_speaks(scene.speakers))
+        counts[TOGETHER, *place].update(itertools.combinations(sorted(scene.present), 2))
+        counts[MENTIONS, *place].update(_mentions(scene))
+    rows = sorted(
+        (kind, *pair, season, episode, count)
+        for (kind, season, episode), pairs in counts.items()
+        for pair, count in pairs.items()
+    )
     return pd.DataFrame.from_records(rows, columns=list(TIE_COLUMNS))
 
 
 def _speaks(speakers: Sequence[str]) -> Iterator[tuple[str, str]]:
     turns = [name for name, _ in itertools.groupby(speakers)]
     for speaker, following in itertools.pairwise(turns):
-        if UNKNOWN not in (speaker, following):
+        if speaker != UNKNOWN != following:
             yield speaker, following
     if len(turns) > 1 and UNKNOWN not in turns[-2:]:
         yield turns[-1], turns[-2]

@@ -127,6 +127,15 @@ def transcript(things: Iterable[str]) -> str:
     return "\n".join(["scene,name,line", *rows]) + "\n"
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A Chromium for the tests of a module, which are skipped where there is none."""
+    from doubles.browsers import open_browser
+
+    with open_browser() as found:
+        yield found
+
+
 @pytest.fixture
 def run_program() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs ``python training_pipeline.py …`` (or another program of the project) to its end."""

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from doubles.browsers import serve, watch
 
 from config import PROJECT_FOLDER
 
 pytestmark = pytest.mark.browser
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-OPTIONS += ["--disable-component-update", "--disable-sync"]
-START_SECONDS = 60
-ANSWER_SECONDS = 30  # a busy machine needs more than ten; nothing waits for longer than it takes
 PAPER = "#plot-lines-by-episode .main-svg"
 EVIL = "Are you <b>afraid</b> of the sea? ![x](http://203.0.113.7/x.png) <img src=http://203.0.113.7/y.png>"
 
@@ -40,54 +26,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@contextlib.contextmanager
-def serve(
-    command: list[str], folder: Path, port: int = 0, more: Sequence[str] = (), **environment: str
-) -> Iterator[str]:
-    """A program that serves the page, with the port behind its other arguments; SIGTERM has to end it cleanly."""
-    if not port:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-    known = {name: value for name, value in os.environ.items() if name != "APP_PASSWORD"} | environment
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, *command, str(port), *more], cwd=folder, stdout=log, stderr=log, env=known
-        )
-    try:
-        wait_for(f"http://127.0.0.1:{port}/health", process, folder / "log")
-        yield f"http://127.0.0.1:{port}"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) in (0, -signal.SIGTERM)
-        assert "Traceback" not in (folder / "log").read_text(encoding="utf-8")
-    finally:
-        process.kill()
-        process.wait()
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(START_SECONDS * 5):
-        assert process.poll() is None, log.read_text(encoding="utf-8")
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own server
-                assert answer.status == 200
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    pytest.fail(f"no page within {START_SECONDS} seconds:\n{log.read_text(encoding='utf-8')}")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"no browser on this machine: none of {', '.join(BROWSERS)} is on the PATH")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=OPTIONS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def faults() -> list[str]:
     """What the browser complains about, and requests to other hosts."""
@@ -99,7 +37,7 @@ def open_page(browser: Any, address: str, faults: list[str]) -> Iterator[Any]:
     pages = []
 
     def visit(width: int, height: int, query: str = "") -> Any:
-        page = watched_page(browser.new_page(viewport={"width": width, "height": height}), address, faults)
+        page = watch(browser.new_page(viewport={"width": width, "height": height}), faults, address)
         pages.append(page)
         page.goto(f"{address}/{query}")
         page.get_by_text("Speaking: quotes").wait_for()
@@ -110,19 +48,6 @@ def open_page(browser: Any, address: str, faults: list[str]) -> Iterator[Any]:
     yield visit
     for page in pages:
         page.close()
-
-
-def watched_page(page: Any, address: str, faults: list[str]) -> Any:
-    """The page, with what the browser complains about and requests to other hosts put down."""
-    page.set_default_timeout(ANSWER_SECONDS * 1000)
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda request: faults.append(request.url) if is_foreign(request.url, address) else None)
-    return page
-
-
-def is_foreign(url: str, address: str) -> bool:
-    return not url.startswith((address, address.replace("http", "ws", 1), "data:", "blob:"))
 
 
 def begin_anew(page: Any) -> None:
@@ -240,6 +165,12 @@ def test_a_scene_of_three(open_page: Any, faults: list[str]) -> None:
     page.locator(".bot .speaker", has_text="Rosa").wait_for()
     rest(page)
     assert len(set(page.locator(".bot .speaker").all_inner_texts())) == 3
+    said = page.locator(".message .text").all_inner_texts()
+    page.locator("#also .token", has_text="Rosa").locator(".token-remove").click()
+    page.get_by_text("Rosa will not answer any more").wait_for()
+    assert page.locator(".message .text").all_inner_texts() == said
+    assert "Rosa" in page.locator(".bot .speaker").all_inner_texts()
+    page.get_by_text("Kit, Pip · Speaking").wait_for()
     assert faults == []
 
 
@@ -422,7 +353,7 @@ def test_visitors_wait_stop_leave_and_never_see_each_other(browser: Any, tmp_pat
     faults: list[str] = []
     with serve([str(DOUBLE)], tmp_path, more=[str(tmp_path)], **OPEN_TO_ALL) as address:
         port = int(address.rpartition(":")[2])
-        ann, bob = (watched_page(browser.new_context().new_page(), address, faults) for _ in range(2))
+        ann, bob = (watch(browser.new_context().new_page(), faults, address) for _ in range(2))
         log_in(ann, address)
         log_in(bob, address)
         faults.clear()  # a browser that has not logged in is told so

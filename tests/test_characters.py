@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.characters import Cast, Character, load_cast
+from utils.characters import LONGEST_RESOLVED, MOST_RESOLVED, Cast, Character, load_cast
 from utils.errors import DataError, UnknownCharacter
 
 CAST = Cast(
@@ -70,6 +70,16 @@ def test_speakers_join_the_cast_under_their_most_common_spelling() -> None:
     assert cast.resolve("STEVE") == cast.resolve("steve.") == cast.resolve("Steve's") == "Steve"
     assert cast.get("Steve") == Character("Steve")
     assert len(CAST) == 3
+
+
+def test_names_that_visitors_think_of_do_not_fill_the_memory() -> None:
+    cast = Cast([Character("Hopper")])
+    assert cast.resolve("x" * 100_000) == "x" * 100_000
+    for number in range(MOST_RESOLVED + 10):
+        cast.resolve(f"nobody {number}")
+    assert len(cast._resolved) == MOST_RESOLVED
+    assert max(map(len, cast._resolved)) <= LONGEST_RESOLVED
+    assert cast.resolve("hopper") == "Hopper"
 
 
 @given(st.lists(st.text(max_size=12), max_size=12))

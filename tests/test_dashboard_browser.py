@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from doubles.browsers import serve, watch
 
 pytestmark = pytest.mark.browser
 
 PAGE = Path(__file__).resolve().parent / "doubles" / "dashboard_page.py"
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample_series"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-START_SECONDS = 60
 EVIL = "<img src=http://203.0.113.7/x.png>"
 OWN = f"name,line\nAda,Where is Bo?\nBo,Here. {EVIL}\nAda {EVIL},Good.\nBo,\n"
 
@@ -33,51 +25,19 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(series: Path) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with (series / "log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, str(PAGE), str(port), str(series)], stdout=log, stderr=log)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_for(url, process, series / "log")
+    with serve([str(PAGE)], series, more=[str(series)], ready="/") as url:
         yield url
-        assert "Traceback" not in (series / "log").read_text(encoding="utf-8")
-    finally:
-        process.kill()
-        process.wait()
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(START_SECONDS * 5):
-        assert process.poll() is None, log.read_text(encoding="utf-8")
-        try:
-            with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own server
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    pytest.fail(f"no page within {START_SECONDS} seconds:\n{log.read_text(encoding='utf-8')}")
 
 
 @pytest.fixture
-def page(address: str) -> Iterator[Any]:
+def page(browser: Any, address: str) -> Iterator[Any]:
     """A page of which nothing is complained about by the browser, and no request goes elsewhere."""
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"no browser on this machine: none of {', '.join(BROWSERS)} is on the PATH")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=OPTIONS)
-        page = browser.new_page(viewport={"width": 390, "height": 844})
-        faults: list[str] = []
-        page.set_default_timeout(30_000)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-        own = (address, address.replace("http", "ws", 1), "data:", "blob:", "about:")
-        page.on("request", lambda sent: None if sent.url.startswith(own) else faults.append(sent.url))
-        page.goto(f"{address}/?__theme=dark")
-        yield page
-        browser.close()
-        assert faults == []
+    faults: list[str] = []
+    page = watch(browser.new_page(viewport={"width": 390, "height": 844}), faults, address)
+    page.goto(f"{address}/?__theme=dark")
+    yield page
+    page.close()
+    assert faults == []
 
 
 def open_tab(page: Any, name: str) -> None:
@@ -99,6 +59,10 @@ def test_a_name_is_accepted_a_scene_is_labelled_and_an_own_file_is_looked_at(pag
     inside = page.frame_locator(".network-frame iframe")
     inside.locator("canvas").wait_for()
     assert inside.locator("html").get_attribute("data-theme") == "dark"
+    # All names of the sample find room on a phone, and no letter of a name is smaller than 12 pixels there.
+    drawn = "() => [namesDrawn, named.length, Math.min(...labelWidths.keys().map(key => parseInt(key)))]"
+    *names, smallest = inside.locator("html").evaluate(drawn)
+    assert (names, smallest >= 12) == ([15, 15], True)
     inside.locator("aside .link", has_text="Jonas").click()
     page.locator("#plot-pair-timeline h3", has_text="Jonas").wait_for()
     check_width(page)

@@ -6,7 +6,8 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import pytest
 from character_chatbot import web
 from character_chatbot.engines.base import EchoEngine
 from character_chatbot.page import build_page
+from character_chatbot.pages import session_memory
 from character_chatbot.service import Service
 from character_chatbot.sources import Source
 from config import PROJECT_FOLDER, load_settings
+from utils.announcements import Announcements
 from utils.characters import Cast, Character
 from utils.registry import Registry
 from utils.stores import FolderStore
@@ -70,11 +73,19 @@ class Place:
         return 200, done, found[-1] if found else ""
 
 
+def wait_until(done: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not done():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("hostile")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder / "uploads"))
+        patch.setattr(session_memory, "SWEEP_SECONDS", 0.02)
         place = Place(folder / "place")
         with place.http:
             yield place
@@ -195,6 +206,73 @@ def test_tabs_and_events_that_are_gone_do_not_fill_the_memory(place: Place) -> N
     assert place.page.state_holder.capacity == load_settings().app.tabs_remembered == 200
     assert len(place.page._queue.event_analytics) == 1
     assert place.page._queue.cached_event_analytics_summary == {"functions": {}}
+
+
+def test_what_waits_for_a_tab_that_has_left_is_dropped(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradio keeps it for 2,000 tabs, and the names of its events for ever."""
+    queue = place.page._queue
+    monkeypatch.setattr(place.page.state_holder, "capacity", 5)
+    for number in range(12):
+        body = {"data": TOLD, "fn_index": place.events["undo", "click"], "session_hash": f"left {number}"}
+        assert place.http.post("/gradio_api/queue/join", json=body).status_code == 200
+    wait_until(lambda: not queue.event_ids_to_events)
+    wait_until(lambda: len(queue.pending_messages_per_session) <= 5)
+    assert sorted(queue.pending_event_ids_session) == [f"left {number}" for number in (10, 11, 7, 8, 9)]
+    assert queue.pending_event_ids_session["left 11"]  # whoever comes back finds what has come meanwhile
+    assert place.ask(("undo", "click"), TOLD, tab="left 11")[:2] == (200, True)
+    queue.pending_event_ids_session["left 11"].add("ended")  # its reader left with the last message in hand
+    wait_until(lambda: not queue.pending_event_ids_session["left 11"])
+
+
+def test_a_closed_tab_is_forgotten_unless_it_holds_something(place: Place) -> None:
+    """Gradio would keep it until 200 others have come."""
+    tabs = place.page.state_holder.session_data
+    for tab in ("open", "closed", "holds", "chose"):
+        assert place.ask(("send", "click"), [*TOLD, "hello"], tab=tab)[:2] == (200, True)
+    parts = tabs["chose"].blocks_config.blocks
+    form = next(part for part in parts.values() if part.stateful)
+    tabs["holds"][form._id] = "a form"  # as beginning a character does
+    first = next(part for part in parts.values() if part.elem_id == "compare-first")
+    parts[first._id] = type(first)(choices=["a version"], render=False)  # as coming to the Compare tab does
+    for tab in ("holds", "chose", "closed"):
+        tabs[tab].is_closed = True  # what the end of its heartbeat does
+    wait_until(lambda: "closed" not in tabs)
+    assert {"open", "holds", "chose"} <= tabs.keys()
+    assert "closed" not in place.page.state_holder.time_last_used
+    assert "closed" not in place.page._queue.pending_messages_per_session
+    assert place.ask(("send", "click"), [*TOLD, "hello"], tab="closed")[:2] == (200, True)  # it was only asleep
+
+
+def test_the_oldest_of_too_many_logins_end(place: Place) -> None:
+    tokens = place.page.app.tokens
+    tokens |= dict.fromkeys(map(str, range(session_memory.MOST_LOGINS + 7)), "guest")
+    wait_until(lambda: len(tokens) == session_memory.MOST_LOGINS)
+    assert next(iter(tokens)) == "7"
+    tokens.clear()
+
+
+def test_a_tab_is_not_described(place: Place) -> None:
+    """Gradio describes all parts of each tab for a link to it, at 95 % of the memory and time of a tab."""
+    assert place.ask(("send", "click"), [*TOLD, "hello"], tab="plain")[:2] == (200, True)
+    state = place.page.state_holder["plain"]
+    assert len(state.config_values) == 0
+    assert len(state.blocks_config.blocks) == len(place.page.default_config.blocks) > 100
+    assert place.http.get("/gradio_api/deep_link?session_hash=plain").status_code == 200
+
+
+def test_the_gradio_that_is_required_is_the_one_that_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one is left alone, and that is told. What is pinned has to be read anew (session_memory.py) first."""
+    import gradio
+
+    pinned = re.search(r"^gradio==(.*)$", (PROJECT_FOLDER / "requirements.txt").read_text(encoding="utf-8"), re.M)
+    assert pinned
+    assert pinned[1] == gradio.__version__
+    announcements = Announcements()
+    assert session_memory.save_memory(announcements)
+    assert len(announcements) == 0
+    monkeypatch.setattr(gradio, "__version__", "6.32.0")
+    assert not session_memory.save_memory(announcements)
+    assert "gradio is 6.32.0" in str(next(iter(announcements)))
 
 
 def test_a_long_visit_does_not_fill_the_memory(place: Place) -> None:

@@ -193,10 +193,15 @@ def test_tfidf_learns_and_never_invents_a_place() -> None:
 
 
 def test_as_many_places_as_scenes_are_no_warning() -> None:
-    texts, _, _ = training()
+    texts = [f"{text} {number}" for number, text in enumerate(training()[0] * 3)]
+    places = [f"place {number:02}" for number in range(len(texts))]
     model = TfidfClassifier(10.0)
-    model.fit(texts, [f"place {number}" for number in range(8)])  # warnings are errors here
-    assert len(model.classes) == 8
+    model.fit(texts, places)  # warnings are errors here
+    assert model.classes == places
+    plain = LogisticRegression(C=10.0, class_weight="balanced", max_iter=2000)
+    with pytest.warns(UserWarning, match="number of unique classes"):
+        plain.fit(model._span.scenes, places)
+    assert model.predict_proba(texts) == pytest.approx(plain.predict_proba(model._span.scenes), abs=1e-3)
 
 
 def test_tfidf_in_the_span_of_the_scenes_is_the_regression_on_the_features() -> None:
@@ -329,7 +334,10 @@ def test_marks_labels_and_predictions_are_told_apart() -> None:
     assert frame.loc[(6, 2), "source"] == "predicted"
     assert frame.loc[(6, 2), "guess"] == "Harbour"
     assert any("S01E09 scene 1 (Attic) fits no scene" in note for note in results.notes)
-    assert [(each.feature, each.remedy) for each in heard] == [("locations", "--model distilbert")]
+    assert [each.feature for each in heard] == ["locations"]
+    command, then = next(iter(heard)).remedy.split("; ")
+    assert command == "python -m text_classification --data data --out results/locations --model distilbert"
+    assert then == "then set locations.model to results/locations/model"
     assert results.probabilities.sum(axis=1).tolist() == pytest.approx([1] * 12)
 
 
@@ -387,7 +395,7 @@ def test_who_is_where_and_moves() -> None:
     assert results.moves().to_dict("records") == [
         {"from": "Kitchen", "to": "Harbour", "count": 2}
     ]  # none across episodes
-    assert results.line_locations() == [*(["Kitchen"] * 2 + ["Harbour"] * 2) * 2, *[UNKNOWN] * 4]
+    assert results.by_line()["location"].tolist() == [*(["Kitchen"] * 2 + ["Harbour"] * 2) * 2, *[UNKNOWN] * 4]
 
 
 def test_the_least_sure_come_first() -> None:
@@ -433,6 +441,9 @@ def test_the_command_writes_and_tells(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "macro F1" in told
     assert "Label these next" in told
     assert len(pd.read_csv(out / "locations.csv")) == 10
+    lines = pd.read_csv(out / "lines.csv")
+    assert list(lines.columns) == ["season", "episode", "scene", "speaker", "line", "location"]
+    assert len(lines) == 20
     assert json.loads((out / "evaluation.json").read_text())["scenes"] == 8
     assert json.loads((out / "locations.json").read_text())["scenes"][0]["source"] == "marked"
 

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 import training_pipeline
+from character_network import scene_finding
 from config import Settings, load_settings
 from dashboard.report import network_section
 from dashboard.report.building import Report, build_report, write_report
@@ -234,6 +235,22 @@ def test_a_section_that_fails_takes_no_other_with_it(
     assert "This section could not be made: ZeroDivisionError: &lt;b&gt;none&lt;/b&gt;." in text
     assert 'id="plot-speech-shares"' in text
     assert "Error: the section network could not be made: ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_scenes_are_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    original = scene_finding.find_scenes
+    monkeypatch.setattr(scene_finding, "find_scenes", lambda *given: found.append(given) or original(*given))
+    for episode in (1, 2):
+        (tmp_path / f"S01E0{episode}.csv").write_text("name,line\nAda,The clock stopped.\nBo,Wind it.\n" * 9)
+    source, settings = load_source(tmp_path), settings_of(tmp_path)
+    whole = build_report(source, settings, sections=("series", "network"))
+    assert (len(found), whole.problems) == (2, {})
+    alone = build_report(source, settings, sections=("series",))  # without a network
+    assert len(found) == 4
+    assert alone.sections[1].method == whole.sections[1].method
+    (tmp_path / "locations.jsonl").write_text("no JSON")  # which fails the network and nothing else
+    assert build_report(source, settings, sections=("series", "network")).problems.keys() == {"network"}
 
 
 def test_ctrl_c_leaves_the_older_file(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from doubles.browsers import watch
 
 from config import load_settings
 from dashboard.report.building import build_report, write_report
@@ -15,8 +15,6 @@ from dashboard.source import load_source
 
 pytestmark = pytest.mark.browser
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 EVIL = "</pre><script>document.title='broken'</script><img src=http://203.0.113.7/x.png>"
 OPENED = """{
   broken: document.title, dark: document.documentElement.className, wide: document.documentElement.scrollWidth,
@@ -40,24 +38,13 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def page() -> Iterator[Any]:
+def page(browser: Any) -> Iterator[Any]:
     """A page of a phone with a dark ground and no connection; no fault, and no request but for the file."""
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"no browser on this machine: none of {', '.join(BROWSERS)} is on the PATH")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=OPTIONS)
-        context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark", offline=True)
-        page, faults = context.new_page(), []
-        page.set_default_timeout(30_000)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-        own = ("file:", "data:", "blob:")
-        page.on("request", lambda sent: None if sent.url.startswith(own) else faults.append(sent.url))
-        yield page
-        browser.close()
-        assert faults == []
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark", offline=True)
+    faults: list[str] = []
+    yield watch(context.new_page(), faults, "file:")
+    context.close()
+    assert faults == []
 
 
 def test_it_opens_without_a_connection(page: Any, file: Path) -> None:

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from doubles.browsers import serve, watch
 
 from character_chatbot.cards.card_file import parse_card
 
@@ -22,9 +17,6 @@ pytestmark = pytest.mark.browser
 
 PAGE = Path(__file__).resolve().parent / "doubles" / "tools_page.py"
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample_series"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-START_SECONDS = 60
 CARD = {
     "spec": "chara_card_v2",
     "spec_version": "2.0",
@@ -48,53 +40,16 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(series: Path) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with (series / "log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, str(PAGE), str(port), str(series)], stdout=log, stderr=log)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_for(url, process, series / "log")
+    with serve([str(PAGE)], series, more=[str(series)], ready="/") as url:
         yield url
-        assert "Traceback" not in (series / "log").read_text(encoding="utf-8")
-    finally:
-        process.kill()
-        process.wait()
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(START_SECONDS * 5):
-        assert process.poll() is None, log.read_text(encoding="utf-8")
-        try:
-            with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own server
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    pytest.fail(f"no page within {START_SECONDS} seconds:\n{log.read_text(encoding='utf-8')}")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip(f"no browser on this machine: none of {', '.join(BROWSERS)} is on the PATH")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=OPTIONS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterator[Any]:
     """A page of which nothing is complained about by the browser, and no request goes elsewhere."""
     width, height = getattr(request, "param", (1280, 900))
-    page = browser.new_page(viewport={"width": width, "height": height})
     faults: list[str] = []
-    page.set_default_timeout(15_000)
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda sent: faults.append(sent.url) if "203.0.113" in sent.url else None)
+    page = watch(browser.new_page(viewport={"width": width, "height": height}), faults, address)
     page.goto(address)
     yield page
     page.close()

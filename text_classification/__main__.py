@@ -34,7 +34,11 @@ def build_parser() -> Parser:
     parser = Parser(prog=f"python -m {PROGRAM}", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", metavar="DIR", type=Path, help="series folder (default: paths.data)")
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, required=True, help="folder for locations.csv, .json, evaluation.json"
+        "--out",
+        metavar="DIR",
+        type=Path,
+        required=True,
+        help="folder for locations.csv, lines.csv, locations.json, evaluation.json",
     )
     parser.add_argument(
         "--model", default="", metavar="NAME|PATH",

@@ -8,6 +8,7 @@ classifier.evaluate(lines, labels).table()
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +41,7 @@ METHODS = {
     TFIDF: "TF-IDF with logistic regression",
     DISTILBERT: "a DistilBERT",
 }
-LABEL_MORE = "label scenes: --label-next 10 shows which, --labels FILE.csv reads them"
+RESULTS = Path("results/locations")  # of the commands that are told, where nobody has named a folder
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,10 @@ class LocationClassifier:
             raise DataError(
                 f"nothing to evaluate on: {len(texts)} scenes in {len(set(episodes))} episodes have a known place.",
                 instead="Two episodes at least, and two places.",
-                remedies=[("Label some", "--label-next 10"), ("Or mark them", "a column location in the transcripts")],
+                remedies=[
+                    ("Label some", self._command("--label-next", "10")),
+                    ("Or mark them", "a column location in the transcripts"),
+                ],
             )
         settings = self.settings.locations
         kinds = list(dict.fromkeys([self._choose(known), *more, MENTIONS, MAJORITY]))
@@ -196,7 +200,7 @@ class LocationClassifier:
             return self._without_labels(wanted, reason)
         if wanted in (TFIDF, AUTO):
             if wanted == AUTO:
-                self._step_down("a trained DistilBERT", TFIDF, "none has been trained here", "--model distilbert")
+                self._step_down("a trained DistilBERT", TFIDF, "none has been trained here", self._train_remedy())
             return TFIDF
         name = self.settings.locations.base if wanted == DISTILBERT else wanted
         base = find_base(name, self._hub, self.settings.secrets.hf_token.reveal())
@@ -206,7 +210,7 @@ class LocationClassifier:
             raise BaseModelError(
                 f"{name} cannot be had: {base.why}.",
                 instead=f"Models are {', '.join(METHODS)}, a folder, or a repository of the hub.",
-                remedies=[("To have it", CONNECT), ("Go without", f"--model {TFIDF}")],
+                remedies=[("To have it", CONNECT), ("Go without", self._command("--model", TFIDF))],
             )
         self._step_down("a DistilBERT", TFIDF, base.why, CONNECT)
         return TFIDF
@@ -220,12 +224,27 @@ class LocationClassifier:
 
     def _without_labels(self, wanted: str, reason: str) -> str:
         if self._wanted:
-            raise DataError(f"{wanted} cannot learn: {reason}.", remedies=[("Label", "--label-next 10"),
-                            ("Or go by names of places", f"--model {MENTIONS}")])  # fmt: skip
-        self._step_down(
-            "a trained model" if wanted == AUTO else METHODS.get(wanted, wanted), MENTIONS, reason, LABEL_MORE
-        )
+            raise DataError(
+                f"{wanted} cannot learn: {reason}.",
+                remedies=[
+                    ("Label", self._command("--label-next", "10")),
+                    ("Or go by names of places", self._command("--model", MENTIONS)),
+                ],
+            )
+        remedy = f"{self._command('--label-next', '10')} shows scenes to label, --labels FILE.csv reads the labels"
+        self._step_down("a trained model" if wanted == AUTO else METHODS.get(wanted, wanted), MENTIONS, reason, remedy)
         return MENTIONS
+
+    def _command(self, *flags: str) -> str:
+        """A command to type for the series of the settings."""
+        out = self._trained.parent if self._trained else RESULTS
+        given = ["--data", str(self.settings.paths.data), "--out", str(out), *flags]
+        return shlex.join(["python", "-m", "text_classification", *given])
+
+    def _train_remedy(self) -> str:
+        """How to have a trained model; only the command itself finds it in its folder of results by itself."""
+        command = self._command("--model", DISTILBERT)
+        return command if self._trained else f"{command}; then set locations.model to {RESULTS / 'model'}"
 
     def _step_down(self, wanted: str, got: str, why: str, remedy: str) -> None:
         self.announcements.add(Announcement(FEATURE, wanted, METHODS[got], why, remedy))

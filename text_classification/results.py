@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MARKED, LABELLED, PREDICTED = "marked", "labelled", "predicted"
 CSV_FILE, JSON_FILE, EVALUATION_FILE = "locations.csv", "locations.json", "evaluation.json"
+LINES_FILE = "lines.csv"
 DECIMALS = 6
 MOST_ROWS_SHOWN = 40
 QUOTE = 48
@@ -94,10 +95,13 @@ class LocationResults:
         ordered = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
         return pd.DataFrame([(*pair, number) for pair, number in ordered], columns=["from", "to", "count"])
 
-    def line_locations(self) -> list[str]:
-        """The location of every line, in the order of the scenes and of the turns in them."""
+    def by_line(self) -> pd.DataFrame:
+        """season, episode, scene, speaker, line, location: every line, in the order of the scenes."""
+        import pandas as pd
+
         pairs = zip(self.scenes, self.frame["location"], strict=True)
-        return [str(location) for scene, location in pairs for _ in scene.turns]
+        rows = [(*scene.key, *turn, location) for scene, location in pairs for turn in scene.turns]
+        return pd.DataFrame(rows, columns=["season", "episode", "scene", "speaker", "line", "location"])
 
     def to_dict(self) -> dict[str, object]:
         """Everything, ready for JSON."""
@@ -117,10 +121,11 @@ class LocationResults:
         }
 
     def save(self, folder: Path) -> list[Path]:
-        """Write locations.csv, locations.json and, where there is one, evaluation.json. Raises OSError."""
+        """Write locations.csv, lines.csv, locations.json and, where there is one, evaluation.json. Raises OSError."""
         table = self.frame.assign(probability=self.frame["probability"].round(DECIMALS))
         contents = {
             CSV_FILE: table.to_csv(index=False),
+            LINES_FILE: self.by_line().to_csv(index=False),
             JSON_FILE: json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n",
         }
         if self.evaluation:

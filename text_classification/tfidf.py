@@ -10,7 +10,6 @@ features themselves, in a small part of the time.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -112,11 +111,13 @@ class TfidfClassifier:
 
         self._span = self._features.of(texts)
         self._regression = LogisticRegression(C=self.strength, class_weight="balanced", max_iter=2000)
-        with warnings.catch_warnings():  # many places for few scenes are usual here
-            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-            self._regression.fit(
-                self._span.scenes, list(labels), sample_weight=None if weights is None else list(weights)
-            )
+        scenes, places, shares = self._span.scenes, list(labels), None if weights is None else list(weights)
+        if 2 * len(set(places)) > len(places):
+            # Many places for few scenes are usual here, and scikit-learn warns of them. Each scene twice with half the
+            # weight is the same sum of losses; turning the warning off would do so for all threads.
+            scenes, places = scenes.repeat(2, axis=0), [place for place in places for _ in range(2)]
+            shares = [share / 2 for share in shares or [1.0] * len(labels) for _ in range(2)]
+        self._regression.fit(scenes, places, sample_weight=shares)
         self.classes = [str(name) for name in self._regression.classes_]
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:

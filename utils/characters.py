@@ -26,6 +26,7 @@ TITLE = re.compile(
     "|captain|capt|lieutenant|lt|colonel|col|major|general|king|queen|prince|princess|lord|lady|sir|madam|dame|duke"
     "|duchess|count|countess|father|brother|sister|aunt|auntie|uncle|coach|principal|mayor|president|judge|nurse"
 )
+MOST_RESOLVED, LONGEST_RESOLVED = 10_000, 100  # names that are remembered, and their characters
 NOBODY = frozenset({"", "unknown", "unidentified"})
 ACCENT = re.compile("[\u0300-\u036f]")
 POSSESSIVE = re.compile(r"(?<=\w)['’]s?$", re.IGNORECASE)
@@ -57,7 +58,8 @@ class Cast:
     def __init__(self, characters: Iterable[Character] = ()) -> None:
         self._characters: dict[str, Character] = {}
         self._by_key: dict[str, str] = {}
-        self._resolved: dict[str, str] = {}  # a series has hundreds of names and a hundred thousand lines
+        # A series has hundreds of names and a hundred thousand lines; visitors can think of any number of names.
+        self._resolved: dict[str, str] = {}
         for character in characters:
             self._add(character)
 
@@ -95,7 +97,9 @@ class Cast:
         """
         found = self._resolved.get(name)
         if found is None:
-            found = self._resolved[name] = self._resolve(name)
+            found = self._resolve(name)
+            if len(self._resolved) < MOST_RESOLVED and len(name) <= LONGEST_RESOLVED:
+                self._resolved[name] = found
         return found
 
     def _resolve(self, name: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from utils.lines import FLAGGED, Note
-from utils.text import Reading
+from utils.text import Reading, Turn
 
 EPISODE_CODES = (
     re.compile(r"s(?:eason)?[ ._-]*([0-9]{1,4})[ ._,-]*e(?:p(?:isode)?)?[ ._-]*([0-9]{1,4})(?![0-9])", re.IGNORECASE),
@@ -72,7 +72,8 @@ def place_turns(readings: list[tuple[EpisodeFile, Reading]]) -> None:
     numbers: dict[tuple[int, str, int], int] = {}  # the transcript and the subtitles of one name are one episode
     twins: Counter[tuple[int, str, str]] = Counter()
     for file, reading in sorted(readings, key=lambda pair: natural_order(pair[0].source)):
-        missing = [name for name in ("season", "episode") if any(getattr(turn, name) is None for turn in reading.turns)]
+        places = {turn[:2] for turn in reading.turns}
+        missing = [name for at, name in enumerate(("season", "episode")) if any(place[at] is None for place in places)]
         lacking = [name for name in missing if getattr(file, name) is None]
         if lacking:
             reading.notes.insert(0, Note(file.source, 0, FLAGGED, f"no {' and '.join(lacking)} in the file name"))
@@ -83,13 +84,14 @@ def place_turns(readings: list[tuple[EpisodeFile, Reading]]) -> None:
             file.episode = numbers.setdefault((season, file.path.stem, twins[key]), _next_free(season, taken))
             taken.add((season, file.episode))
         if missing:
-            reading.turns = [
-                turn._replace(
-                    season=season if turn.season is None else turn.season,
-                    episode=(file.episode or 0) if turn.episode is None else turn.episode,
+            filled = {
+                place: (
+                    season if place[0] is None else place[0],
+                    (file.episode or 0) if place[1] is None else place[1],
                 )
-                for turn in reading.turns
-            ]
+                for place in places
+            }
+            reading.turns = [Turn._make(filled[turn[:2]] + turn[2:]) for turn in reading.turns]
 
 
 def _next_free(season: int, taken: set[tuple[int, int | None]]) -> int:
@@ -98,4 +100,5 @@ def _next_free(season: int, taken: set[tuple[int, int | None]]) -> int:
 
 def first_place(reading: Reading) -> tuple[int, int]:
     """Season and episode where the file starts."""
-    return min(((turn.season or 0, turn.episode or 0) for turn in reading.turns), default=(0, 0))
+    places = {turn[:2] for turn in reading.turns}
+    return min(((season or 0, episode or 0) for season, episode in places), default=(0, 0))

@@ -6,7 +6,7 @@ One row is one turn of speech. Every loader returns this frame; every subject st
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import pandas as pd
@@ -100,4 +100,10 @@ class LoadReport:
 def build_frame(rows: Sequence[tuple[object, ...]]) -> pd.DataFrame:
     """A lines frame from tuples in the order of ``LINE_COLUMNS``; a tuple may leave the location out."""
     full = [row if len(row) == len(LINE_COLUMNS) else (*row, "") for row in rows]
-    return pd.DataFrame.from_records(full, columns=list(LINE_COLUMNS)).astype(LINE_DTYPES)
+    return frame_of_columns(zip(*full, strict=True) if full else [[]] * len(LINE_COLUMNS))
+
+
+def frame_of_columns(columns: Iterable[Sequence[object]]) -> pd.DataFrame:
+    """A lines frame from its columns, in the order of ``LINE_COLUMNS``."""
+    typed = zip(LINE_DTYPES.items(), columns, strict=True)
+    return pd.DataFrame({name: pd.Series(list(column), dtype=dtype) for (name, dtype), column in typed})

@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from utils.lines import FLAGGED, REPAIRED
@@ -35,9 +36,14 @@ class Heading:
     columns: dict[str, int]  # role to index
     names: list[str]  # as the file has them, lower case; empty where it has none
 
-    @property
+    @cached_property
     def width(self) -> int:
         return max(len(self.names), 2)
+
+    @cached_property
+    def pair(self) -> tuple[str, str]:
+        """The headings of speaker and line; empty where the file has none."""
+        return (self.names[self.columns["speaker"]], self.names[self.columns["line"]]) if self.names else ("", "")
 
 
 class Record(NamedTuple):
@@ -104,11 +110,12 @@ def _split(line: str, delimiter: str) -> list[str]:
 def split_records(text: TextLines, start: int, heading: Heading) -> list[Record]:
     """Every row from the physical line ``start`` on, blank lines aside. Never raises."""
     records: list[Record] = []
-    at = start
-    while at < len(text.lines):
+    at, end = start, len(text.lines)
+    while at < end:
         if text.lines[at] != "\n":
-            records.append(_split_record(text, at, heading))
-            at += records[-1].span
+            record = _split_record(text, at, heading)
+            records.append(record)
+            at += record.span
         else:
             at += 1
     if all(record.span == 1 for record in records):

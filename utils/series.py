@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +20,7 @@ from utils.characters import Cast, load_cast
 from utils.collecting import no_collection
 from utils.episodes import EpisodeFile, first_place, locate_episode, natural_order, place_turns, source_of
 from utils.errors import DataError, nearest
-from utils.lines import DROPPED, FLAGGED, LoadReport, Note, build_frame
+from utils.lines import DROPPED, FLAGGED, LoadReport, Note, frame_of_columns
 from utils.subtitles import read_subtitles
 from utils.text import Reading, UnreadableFile
 from utils.transcripts import read_transcript
@@ -145,25 +146,17 @@ def load_lines(folder: Path | Series) -> tuple[pd.DataFrame, LoadReport]:
     for _, reading in readings:
         report.files.append(reading.count)
         report.notes += reading.notes
-    rows = [
-        (
-            turn.season,
-            turn.episode,
-            turn.scene,
-            at,
-            turn.speaker,
-            turn.line,
-            turn.start_seconds,
-            turn.end_seconds,
-            file.source,
-            turn.location,
-        )
-        for file, reading in readings
-        for at, turn in enumerate(reading.turns)
-    ]
-    if not rows:
+    if not report.lines:
         raise _nothing_said(series.folder, report)
-    return build_frame(rows), report
+    return _build_frame(readings), report
+
+
+def _build_frame(readings: list[tuple[EpisodeFile, Reading]]) -> pd.DataFrame:
+    turns = chain.from_iterable(reading.turns for _, reading in readings)
+    season, episode, scene, speaker, line, start, end, location = zip(*turns, strict=True)
+    position = [at for _, reading in readings for at in range(len(reading.turns))]
+    source = [file.source for file, reading in readings for _ in reading.turns]
+    return frame_of_columns([season, episode, scene, position, speaker, line, start, end, source, location])
 
 
 def spoken_lines(lines: pd.DataFrame) -> pd.DataFrame:
@@ -219,7 +212,7 @@ def _read_all(
 def _flag_doubles(readings: list[tuple[EpisodeFile, Reading]]) -> None:
     first: dict[tuple[str, int | None, int | None], str] = {}
     for file, reading in readings:
-        for season, episode in dict.fromkeys((turn.season, turn.episode) for turn in reading.turns):
+        for season, episode in dict.fromkeys(turn[:2] for turn in reading.turns):
             other = first.setdefault((file.kind, season, episode), file.source)
             if other != file.source:
                 note = Note(file.source, 0, FLAGGED, "a second file for the same episode", f"the first: {other}")

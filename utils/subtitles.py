@@ -60,6 +60,9 @@ CREDIT_PARTS = (
     "sub", "sync", "correct", "caption", "transcri", "encoded", "ripped", "www.", "http", "addic7ed", ".com", ".org",
     ".net",
 )  # fmt: skip
+# What any of the steps below looks for, dashes and credits aside. Most cues have none of it and are done at once.
+SPECIAL = re.compile("[<{&\\[(♪♫♬♩#:\ufffd]")
+DASHES = ("-", "\u2010", "\u2011")
 
 
 class Cue(NamedTuple):
@@ -67,8 +70,10 @@ class Cue(NamedTuple):
 
     at: int
     times: str
+    clock: re.Match[str] | None  # of TIMES
     body: list[str]
     overlong: int = 0
+    credits: Collection[str] = CREDIT_PARTS  # those that are in the file
 
 
 @dataclass
@@ -96,7 +101,7 @@ def read_subtitles(file: Path, source: str, known: Collection[str] = ()) -> Read
     reading = Reading(source)
     note_encoding(reading, text)
     spoken = [cue for cue in (_read_cue(cue, reading) for cue in _split_cues(text, reading)) if cue]
-    prefixes = Counter(found for cue in spoken for part in cue.parts if (found := _prefix(part)[0]))
+    prefixes = Counter(found for cue in spoken for part in cue.parts if ":" in part and (found := _prefix(part)[0]))
     names = {
         name
         for name, count in prefixes.items()
@@ -110,21 +115,21 @@ def read_subtitles(file: Path, source: str, known: Collection[str] = ()) -> Read
 
 def _split_cues(text: TextLines, reading: Reading) -> Iterator[Cue]:
     lines = text.lines
-    times = [at for at, line in enumerate(lines) if ">" in line and _is_time(line)]
+    arrows = [(at, line) for at, line in enumerate(lines) if ">" in line and len(line) <= MAX_TIME_CHARACTERS]
+    clocks = {at: TIMES.match(line) for at, line in arrows}
+    times = [at for at, line in arrows if clocks[at] or TIME_LIKE.search(line)]
     if not times:
         raise UnreadableFile("no time line (00:00:01,000 --> 00:00:02,000)")
     starts = [_start(lines, at) for at in times]
     ends = [*starts[1:], len(lines)]
+    all_lower = "".join(lines).lower()
+    credits = [part for part in CREDIT_PARTS if part in all_lower]
     before = [at for at in range(starts[0]) if lines[at] != "\n"]
     if before:
         reading.drop(before[0] + 1, "text before the first time", " ".join(lines[at] for at in before))
     for start, at, end in zip(starts, times, ends, strict=True):
         overlong = max((text.overlong.get(line, 0) for line in range(at, end)), default=0) if text.overlong else 0
-        yield Cue(start, lines[at], lines[at + 1 : end], overlong)
-
-
-def _is_time(line: str) -> bool:
-    return len(line) <= MAX_TIME_CHARACTERS and bool(TIMES.match(line) or TIME_LIKE.search(line))
+        yield Cue(start, lines[at], clocks[at], lines[at + 1 : end], overlong, credits)
 
 
 def _start(lines: list[str], at: int) -> int:
@@ -139,11 +144,13 @@ def _start(lines: list[str], at: int) -> int:
 
 def _read_cue(cue: Cue, reading: Reading) -> Spoken | None:
     """The speech of a cue; None where the cue is dropped."""
+    if plain := _plain_cue(cue):
+        return plain
     row, raw = cue.at + 1, " ".join(cue.body)
     if cue.overlong:
         reading.drop(row, f"row of {cue.overlong:,} characters", raw)
         return None
-    seconds = _seconds(cue.times)
+    seconds = _seconds(cue.clock)
     if seconds is None:
         reading.drop(row, "malformed time", cue.times + raw)
         return None
@@ -159,18 +166,37 @@ def _read_cue(cue: Cue, reading: Reading) -> Spoken | None:
     return Spoken(row, min(seconds), max(seconds), parts)
 
 
-def _seconds(line: str) -> tuple[float, float] | None:
-    found = TIMES.match(line)
+def _plain_cue(cue: Cue) -> Spoken | None:
+    """The cue, if it is speech of one person with nothing to remove, repair or look at."""
+    raw = "".join(cue.body).replace("\n", " ")
+    if cue.overlong or SPECIAL.search(raw) or not raw.isprintable():  # printable: no space but " "
+        return None
+    if ("-" in raw or not raw.isascii()) and any(line.lstrip().startswith(DASHES) for line in cue.body):
+        return None
+    if not has_speech(raw):
+        return None
+    lower = raw.lower()
+    if any(part in lower for part in cue.credits):
+        return None
+    seconds = _seconds(cue.clock)
+    if seconds is None or seconds[0] > seconds[1]:
+        return None
+    return Spoken(cue.at + 1, *seconds, [" ".join(raw.split())])
+
+
+def _seconds(found: re.Match[str] | None) -> tuple[float, float] | None:
     if not found:
         return None
-    parts = found.groups(default="0")
-    if max(int(parts[1]), int(parts[2]), int(parts[5]), int(parts[6])) > 59:
+    *start, from_fraction, hours, minutes, seconds, to_fraction = found.groups(default="0")
+    first, last = list(map(int, start)), [int(hours), int(minutes), int(seconds)]
+    if max(first[1], first[2], last[1], last[2]) > 59:
         return None
-    return _clock(*parts[:4]), _clock(*parts[4:])
+    return _clock(first, from_fraction), _clock(last, to_fraction)
 
 
-def _clock(hours: str, minutes: str, seconds: str, fraction: str) -> float:
-    return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction.ljust(3, "0")) / 1000
+def _clock(whole: list[int], fraction: str) -> float:
+    hours, minutes, seconds = whole
+    return hours * 3600 + minutes * 60 + seconds + int(fraction.ljust(3, "0")) / 1000
 
 
 def _parts(body: list[str], notes: set[tuple[str, str]]) -> tuple[list[str], str]:
@@ -272,6 +298,9 @@ def _in_order(spoken: list[Spoken], reading: Reading) -> list[Spoken]:
 def _keep(cue: Spoken, names: set[str], reading: Reading) -> None:
     """One turn for each speaker; the time is shared by the length of what they say."""
     start = cue.start_seconds
+    if len(cue.parts) == 1 and ":" not in cue.parts[0] and len(cue.parts[0]) <= MAX_LINE_CHARACTERS:
+        reading.keep(Turn(None, None, None, UNKNOWN, cue.parts[0], round(start, 3), round(cue.end_seconds, 3)))
+        return
     characters = sum(len(part) for part in cue.parts)
     turns = []
     for part in cue.parts:

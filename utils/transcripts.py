@@ -31,6 +31,7 @@ from utils.text import (
     tidy_name,
 )
 
+NAN = float("nan")
 WHOLE_NUMBER = re.compile(r"([0-9]{1,6})(?:\.0*)?")
 
 
@@ -67,7 +68,9 @@ def read_transcript(file: Path, source: str) -> Reading:
     if not heading.names:
         reading.note(0, FLAGGED, "no heading row: read as name,line", text.lines[start])
     records = split_records(text, start, heading)
-    known = {_field(record, heading, "speaker").casefold() for record in records if len(record.fields) > 1}
+    known: set[str] = set()
+    if any(len(record.fields) == 1 for record in records):  # a lone name is told from lone text by the other names
+        known = {_field(record, heading, "speaker").casefold() for record in records if len(record.fields) > 1}
     scenes = _Scenes()
     spoken = ("", "")
     for record in records:
@@ -82,9 +85,10 @@ def read_transcript(file: Path, source: str) -> Reading:
         spoken = (name, line)
         if spoken == before:
             notes.append((FLAGGED, "same as the row before"))
-        location, _ = clean_text(_field(record, heading, "location"))
-        reading.keep(Turn(*_place(record, heading, notes), None, name, line, location=location))
-        scenes.labels.append(clean_text(_field(record, heading, "scene"))[0])
+        location = clean_text(_field(record, heading, "location"))[0] if "location" in heading.columns else ""
+        reading.keep(Turn(*_place(record, heading, notes), None, name, line, NAN, NAN, location))
+        if "scene" in heading.columns:
+            scenes.labels.append(clean_text(_field(record, heading, "scene"))[0])
         for kind, note in notes:
             reading.note(record.at + 1, kind, note, text.lines[record.at])
     if "scene" in heading.columns and reading.turns:
@@ -131,9 +135,10 @@ def _name_and_line(
 ) -> tuple[str, str, str]:
     """Speaker and line as the row has them, and the reason to drop it, if there is one already."""
     fields, at = record.fields, heading.columns["line"]
-    while len(fields) > heading.width and not fields[-1].strip():
+    width = heading.width
+    while len(fields) > width and not fields[-1].strip():
         fields.pop()  # the trailing commas of a spreadsheet
-    extra = max(0, len(fields) - heading.width)
+    extra = max(0, len(fields) - width)
     if len(fields) == 1:
         lone = fields[0].strip()
         notes.append((FLAGGED, "no name, only text"))
@@ -141,16 +146,13 @@ def _name_and_line(
     if len(fields) <= at:
         return "", "", "no text"
     name = _field(record, heading, "speaker")
-    if heading.names and (name.casefold(), fields[at].strip().casefold()) == _heading_pair(heading):
+    speaker, said = heading.pair
+    if heading.names and name.casefold() == speaker and fields[at].strip().casefold() == said:
         return "", "", "heading row"
     if not extra:
         return name, fields[at], ""
     notes.append((REPAIRED, "more columns than the heading"))
     return name, DELIMITERS[heading.delimiter].join(part.strip() for part in fields[at : at + 1 + extra]), ""
-
-
-def _heading_pair(heading: Heading) -> tuple[str, str]:
-    return heading.names[heading.columns["speaker"]], heading.names[heading.columns["line"]]
 
 
 def _reads_like_text(lone: str, known: set[str]) -> bool:

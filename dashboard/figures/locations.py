@@ -17,6 +17,7 @@ from utils.palette import LIGHT
 
 COLOURED = len(LIGHT) - 1  # places with a colour of their own
 OTHERS = "other places"
+ALL_NAMED = 18  # places of a heat map that are all named also on a phone; of more, plotly leaves names out
 FLOWS = 10  # people, and places, of a Sankey diagram
 FLOW_STRENGTH = 0.4  # of the bands, that show on a light and on a dark ground
 
@@ -49,7 +50,7 @@ def plot_matrix(where: pd.DataFrame, most: int) -> Plot:
         )
     )  # fmt: skip
     figure.update_layout(height=row_height(len(names)) + 90, dragmode=False)
-    figure.update_xaxes(type="category", showgrid=False)
+    figure.update_xaxes(type="category", showgrid=False, dtick=1 if len(places) <= ALL_NAMED else None)
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
     return Plot("who-is-where", "Who is where", _tell_where(where, names), figure, where)
 

@@ -128,7 +128,8 @@ def plot_radar(speakers: pd.DataFrame, themes: Sequence[str], chosen: Sequence[s
                 hovertemplate="%{theta}: %{r:.3f}<extra>" + plain(str(name)) + "</extra>",
             )
         )  # fmt: skip
-    narrow = {"height": 380, "margin": {"l": 40, "r": 40, "t": 24, "b": 8}}
+    side = min(110, 14 + 6 * max(map(len, axes), default=0))  # pixels for the longest name beside the radar
+    narrow = {"height": 380, "margin": {"l": side, "r": side, "t": 24, "b": 8}}
     figure.update_layout(
         height=460, dragmode=False, legend={"y": -0.12}, margin={"l": 60, "r": 60, "t": 40, "b": 20},
         meta={"narrow": narrow},

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NOT_ALLOWED = (
     "Scenes are labelled where everybody is known: on this machine, or behind a password (app.editing). From the"
-    " shell: python -m text_classification --label-next 10"
+    " shell: python -m text_classification --data data --out results/locations --label-next 10"
 )
 OF_UPLOAD = "Scenes of your own file are shown and not labelled: there is no folder to keep labels in."
 ALL_DONE = "No scene is left to label: every place is marked or labelled."

@@ -135,7 +135,11 @@ def measure(source: AnalysisSource, labels: SeriesLabels, settings: Settings) ->
         raise DataError(error.what, instead=f"{error.instead} Label some scenes below.") from None
 
 
-RESULT_FILES = {"Scenes (CSV)": "locations.csv", "Everything (JSON)": "locations.json"}
+RESULT_FILES = {
+    "Scenes (CSV)": "locations.csv",
+    "Lines (CSV)": "lines.csv",
+    "Everything (JSON)": "locations.json",
+}
 
 
 def save_results(view: LocationView, label: str) -> tuple[str, bytes]:

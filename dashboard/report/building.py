@@ -17,6 +17,7 @@ from pathlib import Path
 
 from config import Settings
 from dashboard.report.section import Order, Section
+from dashboard.report.shared_network import SharedNetwork
 from dashboard.source import AnalysisSource
 from utils.errors import SuiteError
 from utils.files import disk_errors, write_atomic
@@ -71,9 +72,10 @@ def build_report(
         progress: told when a section begins, and how far it is; what it raises ends the report.
     """
     made = []
+    order = Order(source, settings, SharedNetwork(source, settings.network, "network" in sections), tuple(themes))
     for name in (each for each in SECTIONS if each in sections):
         progress(name, 0, 0)
-        made.append(_build_section(name, Order(source, settings, tuple(themes)), progress))
+        made.append(_build_section(name, order, progress))
     reading = Section(READING, "How the data was read")
     _fill(reading, "reading_section", "fill_reading", source, made)
     return Report(source.title, logline, [reading, *made])

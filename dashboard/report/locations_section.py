@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from html import escape
 
 from dashboard.figures import locations as figures
 from dashboard.pages.locations_blocks import evaluation_block
 from dashboard.pages.locations_view import SeriesLabels, build_classifier, locate, read_labels
 from dashboard.report.section import Order, Section
-from text_classification.classifier import LABEL_MORE
-from utils.announcements import Announcement, Announcements
+from utils.announcements import Announcements
 from utils.errors import DataError
 from utils.lines import UNKNOWN
 
@@ -18,11 +16,6 @@ NO_PLACES = (
     "No place of this series is known. Places come from locations.jsonl in the series' folder, from transcripts that"
     " mark them, and from labels: python -m text_classification --help"
 )
-COMMAND = "python -m text_classification --data DIR --out OUT"
-REMEDIES = {
-    "--model distilbert": f"{COMMAND} --model distilbert, then set locations.model to OUT/model",
-    LABEL_MORE: f"{LABEL_MORE} (of {COMMAND})",
-}  # flags of another command are no use here without it
 
 
 def fill_locations(section: Section, order: Order) -> None:
@@ -30,7 +23,7 @@ def fill_locations(section: Section, order: Order) -> None:
     labels = SeriesLabels(order.settings)
     view = locate(order.source, labels, order.settings, lambda done, total: None)
     results = view.results
-    section.announcements = tuple(map(_with_command, view.announcements))
+    section.announcements = tuple(view.announcements)
     sources = results.frame["source"].value_counts().to_dict()
     parts = ", ".join(f"{int(count):,} {name}" for name, count in sources.items())
     section.method = " ".join(
@@ -48,10 +41,6 @@ def fill_locations(section: Section, order: Order) -> None:
     section.add_plot(figures.plot_matrix(results.who_is_where(), order.settings.dashboard.shown_characters), rows)
     section.add_plot(figures.plot_episodes(results.frame), rows)
     section.add_titled("locations-evaluation", "How good the answers are", _evaluation(order, labels))
-
-
-def _with_command(step: Announcement) -> Announcement:
-    return replace(step, remedy=REMEDIES.get(step.remedy, step.remedy))
 
 
 def _evaluation(order: Order, labels: SeriesLabels) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from character_chatbot import markup
 from dashboard.figures import network as figures
 from dashboard.pages.network_blocks import COLOURS, people_block
-from dashboard.pages.network_view import SHOWN_CENTRAL, count_network
+from dashboard.pages.network_view import SHOWN_CENTRAL
 from dashboard.report.section import Order, Section
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def fill_network(section: Section, order: Order) -> None:
     from character_network.page import scene_note
     from character_network.timelines import central_shares
 
-    network, announced = count_network(order.source, order.settings.network)
-    section.announcements = tuple(announced)
+    network = order.shared.network
+    section.announcements = tuple(order.shared.announcements)
     weights = ", ".join(f"{kind} {weight:g}" for kind, weight in network.weights.items())
     section.method = (
         f"{len(network.graph):,} people, {len(network.pairs):,} ties, {len(network.scenes):,} scenes."

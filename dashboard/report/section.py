@@ -12,6 +12,7 @@ from dashboard.display import plot_block
 if TYPE_CHECKING:
     from config import Settings
     from dashboard.plot import Plot
+    from dashboard.report.shared_network import SharedNetwork
     from dashboard.source import AnalysisSource
     from utils.announcements import Announcement
 
@@ -24,6 +25,7 @@ class Order:
 
     source: AnalysisSource
     settings: Settings
+    shared: SharedNetwork
     themes: tuple[str, ...] = ()
     progress: Progress = lambda done, total: None
 

@@ -49,10 +49,8 @@ def _add_words(section: Section, order: Order, speakers: list[str]) -> None:
 
 
 def _add_scenes(section: Section, order: Order) -> None:
-    from character_network.scene_finding import add_scenes
-
     lines = order.source.lines
-    with_scenes, marked = add_scenes(lines.assign(person=lines["speaker"]))
+    with_scenes, marked = order.shared.lines_with_scenes
     episodes = len(lines[["season", "episode"]].drop_duplicates())
     found = speech.find_longest_scenes(with_scenes, order.settings.dashboard.longest_scenes).assign(begins="")
     note = "Scenes are those that the files mark."
