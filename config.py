@@ -302,7 +302,7 @@ class AppSettings:
     user: str = "guest"
     # Names by which a page without a password answers besides localhost, as behind a proxy that asks for the password.
     hosts: tuple[str, ...] = ()
-    tabs_remembered: int = 200  # of browsers: gradio keeps half a megabyte for each; the one unused for longest goes
+    tabs_remembered: int = 200  # of browsers: each open one takes 75 kB or more; the one unused for longest goes
     editing: str = "auto"  # characters and cards on the page: "auto" on the loopback and behind the password
 
 

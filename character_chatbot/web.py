@@ -23,7 +23,7 @@ from character_chatbot.api.meters import METRICS_TYPE, Meters, build_healthz
 from character_chatbot.api.routes import build_router
 from character_chatbot.body_limit import BodyLimit
 from character_chatbot.host_guard import HostGuard, is_loopback
-from character_chatbot.pages.session_memory import keep_component_ids
+from character_chatbot.pages.session_memory import save_memory, sweeping
 from config import FAMILIES, Settings
 from utils.errors import UsageError
 
@@ -72,7 +72,8 @@ def build_app(
     """
     from fastapi import FastAPI
 
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    lifespan = sweeping(page) if save_memory(service.announcements) else None
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     _add_health(app, service)  # all of them before the page, which takes all other addresses
     open_to_all = is_loopback(settings.app.host) and not (behind_proxy or settings.secrets.app_password)
     _add_endpoints(app, service, family, Access(settings.api, open_to_all=open_to_all))
@@ -136,7 +137,6 @@ def _mount(app: FastAPI, page: gr.Blocks, settings: Settings, mcp: bool, more_st
     from character_chatbot.page import STYLE_SHEETS, build_theme
 
     password = settings.secrets.app_password.reveal()
-    keep_component_ids()
     page.state_session_capacity = settings.app.tabs_remembered
     page.validate_inputs = _check_inputs  # type: ignore[method-assign]
     gr.mount_gradio_app(

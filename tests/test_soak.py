@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.conversations import longest_life, slope
+from benchmarks.conversations import bytes_an_act, last_hour, longest_life, restart_share, slope
 from benchmarks.soak.ledger import BROKEN, LOST, MIXED, TWICE, UNDEAD, Ledger, Talk, check_reply, check_store
 from benchmarks.soak.page import Shown, Tab
 from benchmarks.soak.server import Sample
+from benchmarks.soak.steady_clock import SteadyLoop
 from character_chatbot.chats.store import ChatStore
 from character_chatbot.pages.transcript import transcript
 from config import PROJECT_FOLDER
@@ -107,15 +108,46 @@ def test_the_page_is_read_as_it_is_written(kept: Any) -> None:
     assert tab.path == [Shown(each.id, "user" if each.role == "user" else "bot", each.text) for each in path]
 
 
-def test_the_slope_is_of_the_second_half_of_the_longest_life() -> None:
-    def sample(seconds: float, life: int, rss: float) -> Sample:
-        return Sample(seconds, life, int(rss), 0, 0, 0, 0)
+def sample(seconds: float, life: int, rss: float, acts: int = 0) -> Sample:
+    return Sample(seconds, life, int(rss), 0, 0, 0, acts)
 
+
+def test_the_slope_is_of_the_second_half_of_the_longest_life() -> None:
     warming = [sample(each, 0, 10**9 * each) for each in range(50)]
-    steady = [sample(100 + each, 1, 2e9 + max(0, each - 500) * 5_555) for each in range(1000)]
+    steady = [sample(100 + each, 1, 2e9 + max(0, each - 500) * 5_555, each * 11) for each in range(1000)]
     assert longest_life([*warming, *steady]) == steady
-    assert slope(steady) == pytest.approx(1.0, rel=0.01)
-    assert slope(steady[:4]) == 0.0
+    window = last_hour(steady)
+    assert window == steady[500:]
+    assert slope(window) == pytest.approx(1.0, rel=0.01)
+    assert bytes_an_act(window) == pytest.approx(505, rel=0.01)
+    assert slope(window[:2]) == bytes_an_act(window[:1]) == 0.0
+
+
+def test_of_a_long_life_the_last_hour_counts() -> None:
+    """What came before, and while it warmed up, does not."""
+    life = [sample(each, 0, 1e9 + 1e6 * min(each, 1200)) for each in range(0, 6000, 10)]
+    assert last_hour(life)[0].seconds == 2390
+    assert last_hour(life[:380])[0].seconds == 300
+    assert slope(last_hour(life)) == 0.0
+
+
+def test_time_in_which_the_run_was_stopped_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("asyncio.base_events.time.monotonic", lambda: now)
+    loop = SteadyLoop()
+    try:
+        seen = []
+        for seconds in (0, 2, 100, 2, 3600, 1):
+            now += seconds
+            seen.append(loop.time())
+    finally:
+        loop.close()
+    assert seen == [1000, 1002, 1002, 1004, 1004, 1005]
+
+
+@pytest.mark.parametrize(("minutes", "share"), [(0, 0.5), (20, 0.5), (75, 10 / 75), (600, 0.5)])
+def test_restarts_leave_an_hour_to_be_measured(minutes: float, share: float) -> None:
+    assert restart_share(minutes) == pytest.approx(share)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from utils import subtitles
 from utils.lines import DROPPED, FLAGGED, REPAIRED, UNKNOWN
 from utils.subtitles import read_subtitles
 from utils.text import Reading, UnreadableFile
@@ -238,3 +239,18 @@ def test_any_bytes_are_read_or_refused_and_no_cue_is_lost(content: bytes) -> Non
             check_identity(read_bytes(start + content))
         except UnreadableFile as error:
             assert str(error)
+
+
+def test_a_plain_cue_is_read_as_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = [
+        "Come in.", " Two  spaces,\nand a line. ", "- No.\n- Yes.", "MIKE: Hello.", "[SIGHS] Well.", "♪ La ♪", "...",
+        "-5", "Correct, I sub.", "Subtitles by Ann", "Caf\u00e9\u200b", "A\ufffdB", "\u2010 Who?", "#1", "A & B", "",
+        "<i>Go</i>",
+    ]  # fmt: skip
+    cues = [f"{at}\n00:00:{at:02},000 --> 00:00:{at:02},900\n{text}\n" for at, text in enumerate(said)]
+    cues.append("99\n00:01:09,000 --> 00:01:02,000\nBackwards.\n")
+    (tmp_path / "a.srt").write_text("\n".join(cues), encoding="utf-8")
+    quick = read_subtitles(tmp_path / "a.srt", "a.srt")
+    assert len(quick.turns) > 8
+    monkeypatch.setattr(subtitles, "_plain_cue", lambda cue: None)
+    assert str(read_subtitles(tmp_path / "a.srt", "a.srt")) == str(quick)  # NaN is not itself

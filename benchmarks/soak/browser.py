@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -102,9 +101,10 @@ class Browser(Person):
 
     async def _rest(self) -> None:
         """Wait until the reply that was left is over: the engine has to notice that nobody reads it."""
-        until = time.monotonic() + PATIENCE_SECONDS
+        clock = asyncio.get_running_loop().time
+        until = clock() + PATIENCE_SECONDS
         while self._page["live"]:
-            if time.monotonic() > until:
+            if clock() > until:
                 raise PageError(f"a reply is still on its way {PATIENCE_SECONDS:.0f} s after its reader has left")
             await asyncio.sleep(0.2)
             await self._page.run("page", "load")

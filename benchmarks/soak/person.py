@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,7 +54,7 @@ class Person:
 
     async def _pause(self) -> None:
         """Wait until the next turn is due; never, if this one has taken longer."""
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         self._due = max(self._due, now - self.every_seconds) + self.every_seconds * self.random.uniform(0.5, 1.5)
         await asyncio.sleep(max(0.0, self._due - now))
 

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +23,7 @@ PASSWORD = "soak"  # noqa: S105 - of a server that lives as long as the run
 
 @dataclass(frozen=True)
 class Sample:
-    """The process tree at a moment: seconds since the run began, bytes, counts; ``life``: after so many restarts."""
+    """The process tree at a moment: seconds of any zero, bytes, counts; ``life``: after so many restarts."""
 
     seconds: float
     life: int
@@ -51,7 +50,6 @@ class Server:
     samples: list[Sample] = field(default_factory=list)
     _up: asyncio.Event = field(default_factory=asyncio.Event)
     _process: subprocess.Popen[bytes] | None = None
-    _begun: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -128,12 +126,13 @@ class Server:
         """Take samples until it is cancelled."""
         while True:
             await self._up.wait()
-            sample = await asyncio.to_thread(self._sample, sum(count_acts.values()))
+            now = asyncio.get_running_loop().time()
+            sample = await asyncio.to_thread(self._sample, now, sum(count_acts.values()))
             if sample:
                 self.samples.append(sample)
             await asyncio.sleep(every_seconds)
 
-    def _sample(self, acts: int) -> Sample | None:
+    def _sample(self, seconds: float, acts: int) -> Sample | None:
         if self._process is None:
             return None
         try:
@@ -144,7 +143,7 @@ class Server:
         except psutil.Error:
             return None
         size = sum(file.stat().st_size for file in self.folder.glob("chats.sqlite*"))
-        return Sample(time.monotonic() - self._begun, self.generation, rss, files, threads, size, acts)
+        return Sample(seconds, self.generation, rss, files, threads, size, acts)
 
     def _environment(self) -> dict[str, str]:
         """Each visitor owns what is theirs, all of it is kept, and nobody is held up by a limit."""
