@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from openvino_genai import AdapterConfig, ContinuousBatchingPipeline, GenerationConfig
 
 BLOCK_TOKENS = 32  # of OpenVINO's paged cache on a CPU
-# Activations are rounded to 8 bits for the products with packed weights: so many share a scale. OpenVINO's 32 reads a
-# prompt a quarter slower (docs/serving.md). What is not packed is computed in float32, which is exact and, for few tokens,
-# no slower than bfloat16.
+# Activations are rounded to 8 bits for the products with packed weights: so many share a scale. With OpenVINO's 32 a
+# prompt is read a quarter slower. What is not packed is computed in float32: exact and, for few tokens, no slower than
+# bfloat16 (measured, docs/serving.md).
 COMPUTE = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "128", "INFERENCE_PRECISION_HINT": "f32"}
 STEP_TOKENS = 256  # of a prompt in one step: others get their next token in between
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from character_chatbot.engines.openvino_pipeline import COMPUTE
 from config import ExportSettings
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _open_model(folder: Path) -> Callable[[Pair], torch.Tensor]:
     import openvino
     import torch
 
-    model = openvino.Core().compile_model(str(folder / "openvino_model.xml"), "CPU")
+    model = openvino.Core().compile_model(str(folder / "openvino_model.xml"), "CPU", COMPUTE)
     request = model.create_infer_request()
 
     def read(pair: Pair) -> torch.Tensor:
