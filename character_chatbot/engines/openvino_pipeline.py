@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 BLOCK_TOKENS = 32  # of OpenVINO's paged cache on a CPU
 # Activations are rounded to 8 bits for the products with packed weights: so many share a scale. With OpenVINO's 32 a
 # prompt is read a quarter slower. What is not packed is computed in float32: exact and, for few tokens, no slower than
-# bfloat16 (measured, docs/serving.md).
-COMPUTE = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "128", "INFERENCE_PRECISION_HINT": "f32"}
+# bfloat16. Threads are not bound to cores, which the page and others use as well. All measured, see docs/serving.md.
+COMPUTE: dict[str, Any] = {
+    "DYNAMIC_QUANTIZATION_GROUP_SIZE": "128",
+    "INFERENCE_PRECISION_HINT": "f32",
+    "ENABLE_CPU_PINNING": False,
+}
 STEP_TOKENS = 256  # of a prompt in one step: others get their next token in between
 
 
@@ -47,7 +51,7 @@ def build_pipeline(
     scheduler.max_num_batched_tokens = STEP_TOKENS
     # The cache knows tokens, not adapters: with several, it would give one version what another has read.
     scheduler.enable_prefix_caching = len(adapters) <= 1
-    properties: dict[str, Any] = dict(COMPUTE)
+    properties = dict(COMPUTE)
     if options["threads"]:
         properties["INFERENCE_NUM_THREADS"] = options["threads"]
     if adapters:
