@@ -203,7 +203,7 @@ class RecallSettings:
     budget_tokens: int = 300  # of all scenes of a message; never more than a quarter of what the base can read
     # On a CPU, once the character has replied: scenes and message are at most this share of the whole prompt. So the
     # first token comes in a fifth of the time that it takes where all has to be read. 1: all of budget_tokens.
-    later_share: float = 0.18
+    later_share: float = 0.12
     embedding_model: str = ""  # finds scenes by meaning: a folder, or a model in the hub's cache; empty: BM25
     example_lines: int = 3  # in the system message of a character that the model was not trained on; 0: none
     redraws: int = 1  # new draws of a reply that repeats an earlier one or begins as somebody else
