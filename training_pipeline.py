@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 from character_chatbot.api.commands import add_key_arguments, run_key_action
 from character_chatbot.cards.commands import add_card_arguments, run_card_action
 from character_chatbot.chats.commands import add_chats_arguments, run_chats_action
-from config import FAMILIES, FORMATS, QUANTISATIONS, RUNGS, Settings, SuiteError
+from character_chatbot.training.commands import add_train_arguments, render_outcome
+from config import FAMILIES, RUNGS, Settings, SuiteError
 from dashboard.report.commands import add_report_arguments, run_report_action
 from utils.command_line import (
     DONE,
@@ -39,9 +40,8 @@ from utils.command_line import (
 from utils.registry_command import add_model_arguments, check_model_arguments, run_model_action
 
 if TYPE_CHECKING:
-    from character_chatbot.replies.conversation import Conversation
     from character_chatbot.sources import Source
-    from character_chatbot.training.run import RunOutcome, RunRequest
+    from character_chatbot.training.run import RunRequest
     from utils.announcements import Announcements
 
 PROGRAM = "training_pipeline"
@@ -97,24 +97,7 @@ def _add_train(commands: Any) -> None:
     parser = _add_command(
         commands, "train", run_train, "Train, evaluate and publish an adapter; goes on where it was stopped."
     )
-    parser.add_argument("family", choices=FAMILIES)
-    parser.add_argument("--character", action="append", default=[], metavar="NAME", help="only these (default: all)")
-    parser.add_argument("--base", default="", metavar="ID_OR_PATH", help="a repository of the hub, a folder, or nano")
-    parser.add_argument("--format", choices=FORMATS, help="whole scenes, or a sequence for each reply (default: auto)")
-    add_recipe_argument(parser)
-    parser.add_argument("--learning-rate", type=float, metavar="X", help="of the adapter (default: 2e-4; nano: 2e-3)")
-    parser.add_argument("--epochs", type=float, metavar="X", help="passes over the dialogues (default: 3; nano: 2)")
-    parser.add_argument("--quantise", choices=QUANTISATIONS, help="on CUDA, the base in 4 bits")
-    parser.add_argument("--max-steps", type=_count, metavar="N", help="so many steps, whatever the epochs")
-    parser.add_argument("--patience", type=int, metavar="N", help="end after N held-out losses without a lower one")
-    parser.add_argument("--find-lr", action="store_true", help="try learning rates and suggest one; trains nothing")
-    parser.add_argument("--seed", type=int, metavar="N", help="for the held-out episodes, weights and order")
-    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
-    parser.add_argument("--progress", type=Path, metavar="FILE", help="keep one JSON line there: stage, step, loss")
-    parser.add_argument(
-        "--checkpoint-store", metavar="DIR|s3://…", help="copy checkpoints there, and go on from there on a new machine"
-    )
-    parser.add_argument("--by", default="", metavar="NAME", help="who asks, for the history (default: user@host)")
+    add_train_arguments(parser)
     _add_places(parser)
 
 
@@ -190,13 +173,6 @@ def _add_settings(commands: Any) -> None:
     parser.add_argument("--json", action="store_true")
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
-
-
 def _flags(arguments: argparse.Namespace) -> dict[str, object]:
     chat_seed = arguments.command == "chat"  # there it draws a reply, not a training run
     return {
@@ -264,7 +240,7 @@ def run_train(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.json:
         _print_json({"family": arguments.family} | asdict(outcome))
     else:
-        print(render_outcome(arguments.family, outcome, settings))
+        print(render_outcome(arguments.family, outcome, str(settings.paths.registry)))
     return DONE
 
 
@@ -283,19 +259,6 @@ def _find_rate(request: RunRequest, settings: Settings, *, as_json: bool) -> int
     else:
         print("\n".join([*describe_search(search), f"Picture:     {picture}"]))
     return DONE
-
-
-def render_outcome(family: str, outcome: RunOutcome, settings: Settings) -> str:
-    """What a run has come to, in two or three sentences."""
-    made = "is there already, made from the same data, base and settings" if outcome.reused else "published"
-    lines = [f"{family} {outcome.version} {made} in {settings.paths.registry}."]
-    held_out = outcome.metrics.get("held_out")
-    if held_out:
-        base, adapter = held_out["base_perplexity"], held_out["adapter_perplexity"]
-        lines.append(f"Perplexity of {held_out['replies']} held-out replies: base {base:.2f}, adapter {adapter:.2f}.")
-    else:
-        lines.append("Not evaluated: no episode was held out.")
-    return "\n".join(lines)
 
 
 # models
@@ -332,6 +295,7 @@ def run_export(arguments: argparse.Namespace, settings: Settings) -> int:
 def run_chat(arguments: argparse.Namespace, settings: Settings) -> int:
     from character_chatbot.engines.base import build_sampling
     from character_chatbot.replies.conversation import Conversation
+    from character_chatbot.replies.terminal_talk import converse, print_reply
     from character_chatbot.service import read_name
     from character_chatbot.sources import announce_untrained
     from utils.announcements import Announcements
@@ -345,52 +309,10 @@ def run_chat(arguments: argparse.Namespace, settings: Settings) -> int:
     speaker = read_name(arguments.speaker, character, source)
     talk = Conversation(source, character, speaker, sampling, settings.chat.history_turns)
     if arguments.message is None:
-        return _converse(talk)
-    _print_reply(talk, arguments.message)
+        converse(talk)
+    else:
+        print_reply(talk, arguments.message)
     return DONE
-
-
-def _converse(talk: Conversation) -> int:
-    from utils.errors import UsageError
-
-    print(f"You talk to {talk.character}. An empty line or Ctrl-D ends it, Ctrl-C stops a reply.", file=sys.stderr)
-    while True:
-        try:
-            message = input(f"{talk.speaker}: ")
-        except EOFError:
-            return DONE
-        if not message.strip():
-            return DONE
-        try:
-            _print_reply(talk, message)
-        except UsageError as error:
-            print(error, file=sys.stderr)
-        except KeyboardInterrupt:  # in the middle of a reply: it ends, the conversation goes on
-            print()
-
-
-def _print_reply(talk: Conversation, message: str) -> None:
-    """Print a reply as it comes, and where it is said if it is a quote."""
-    pieces = talk.say(message)
-    first = next(pieces, "")  # so that a refused message prints no name
-    print(f"{talk.character}: {first}", end="", flush=True)
-    for piece in pieces:
-        print(piece, end="", flush=True)
-    print()
-    if talk.turns:
-        _print_place(talk.source, talk.character, talk.turns[-1].text)
-
-
-def _print_place(source: Source, character: str, said: str) -> None:
-    """Where a quoted line is said; nothing for other engines."""
-    from character_chatbot.engines.quotes import QuotesEngine
-
-    engine = source.engine(character)
-    if isinstance(engine, QuotesEngine):
-        quote = engine.locate(said)
-        if quote:
-            before = f", after {quote.said_before}" if quote.said_before else ""
-            print(f"  ({quote.place}{before})")
 
 
 def _find_source(arguments: argparse.Namespace, settings: Settings, announcements: Announcements) -> Source:
@@ -403,7 +325,7 @@ def _find_source(arguments: argparse.Namespace, settings: Settings, announcement
     return finder.find(arguments.source, arguments.version)
 
 
-# cards
+# conversations and cards
 
 
 def run_chats(arguments: argparse.Namespace, settings: Settings) -> int:
