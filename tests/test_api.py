@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +158,7 @@ def test_what_sillytavern_sends_is_answered(make_place: Callable[..., Place]) ->
     )
     messages, sampling = place.engine.asked[0]
     assert [message["role"] for message in messages] == ["system", "user"]
-    assert "only as Kit" in messages[0]["content"]
+    assert "only as Kit" not in messages[0]["content"], "that is how the prompt is made anyway"
     assert "Kit has begun with: Ahoy." in messages[0]["content"]
     assert (sampling.max_new_tokens, sampling.seed) == (4096, None)
     assert place.post(sent | {"stop": [f"\nname {number}:" for number in range(40)]}).status_code == 200
@@ -209,6 +212,104 @@ def test_stops_end_a_reply_and_the_engine(make_place: Callable[..., Place]) -> N
     assert done.choices[0].message.content == "one two"
     assert place.service.replies_in_flight == 0
     assert place.engine.closed == 1
+
+
+GROUP_REQUESTS = json.loads((PROJECT_FOLDER / "tests/data/sillytavern/group_requests.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("kind", ["default", "content", "completion"])
+def test_in_a_group_of_sillytavern_whoever_is_asked_replies_to_the_others(
+    make_place: Callable[..., Place], kind: str
+) -> None:  # fmt: skip
+    """Requests of SillyTavern 1.19.0 by its "Character Names Behavior"; the model chosen for all of them is Rosa."""
+    messages = ask_group(make_place(), kind)
+    assert [each["role"] for each in messages][-1] == "user"
+    assert messages[-1]["content"].splitlines()[-2].startswith("Ann: ")
+    said = GROUP_REQUESTS[kind]["messages"][-2]["content"].removeprefix("Rosa: ")
+    assert messages[-1]["content"].splitlines()[-1] == f"Rosa: {said}"
+    own = [each["content"] for each in messages if each["role"] == "assistant"]
+    assert not any(each.startswith(("Grell:", "Rosa:")) for each in own)
+    note = messages[0]["content"]
+    assert "You are Grell" in note
+    assert "You are Tobias Grell" in note, "what the card says"
+    assert "Grell: Glass steady." in note
+    assert "Grell: Grell:" not in note
+    assert "[Write the next reply" not in note
+    assert "Group members" not in note
+
+
+def test_in_a_group_without_names_nobody_goes_on_with_anothers_words(make_place: Callable[..., Place]) -> None:
+    messages = ask_group(make_place(), "none")
+    assert messages[-1]["role"] == "user"
+    assert messages[-1]["content"].endswith(f"Rosa: {GROUP_REQUESTS['none']['messages'][-2]['content']}")
+
+
+def test_in_a_group_the_last_reply_goes_on(make_place: Callable[..., Place]) -> None:
+    last = ask_group(make_place(), "continue")[-1]
+    said = GROUP_REQUESTS["continue"]["messages"][-1]["content"]
+    assert last == {"role": "assistant", "content": said.removeprefix("Grell: ")}
+
+
+def test_a_name_in_front_is_text_where_there_is_no_group(make_place: Callable[..., Place]) -> None:
+    place = make_place()
+    talk = [said("Hello."), said("Mia Wren: that is what she said.", "assistant"), said("Note: it rains.")]
+    place.post({"model": MODEL, "messages": talk})
+    asked = place.engine.asked[0][0]
+    assert asked[-2]["content"] == "Mia Wren: that is what she said."
+    assert asked[-1]["content"] == "Visitor: Note: it rains."
+
+
+def test_who_cannot_speak_here_leaves_the_reply_to_the_model_that_was_chosen(make_place: Callable[..., Place]) -> None:
+    place = make_place()
+    place.post({"model": MODEL, "messages": [said("Hello."), said("[Write the next reply only as Zed.]", "system")]})
+    assert "You are Kit" in place.engine.asked[0][0][0]["content"]
+
+
+def ask_group(place: Place, kind: str) -> list[Message]:
+    """The prompt that a recorded request becomes."""
+    source, names = place.service.source, ("Rosa", "Grell")
+    place.service._source = replace(source, cast=Cast([Character(each) for each in names]), characters=names)
+    assert place.post(GROUP_REQUESTS[kind] | {"stream": False}).status_code == 200
+    return place.engine.asked[-1][0]
+
+
+def test_who_goes_away_from_a_whole_reply_ends_it(make_place: Callable[..., Place]) -> None:
+    """As SillyTavern's Stop does where streaming is off."""
+    place = make_place()
+    stopped = threading.Event()
+
+    class Endless:
+        def reply(self, messages: Any, sampling: Any) -> Iterator[str]:
+            try:
+                while True:
+                    time.sleep(0.01)
+                    yield "on "
+            finally:
+                stopped.set()
+
+    place.service._source = replace(place.service.source, engine=lambda character: Endless())
+    body = json.dumps({"model": MODEL, "messages": [said("hello")]}).encode()
+    gone = time.monotonic() + 0.3
+    told = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if told:
+            return told.pop()
+        if time.monotonic() < gone:
+            await asyncio.sleep(10)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        pass
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+        "path": "/v1/chat/completions", "raw_path": b"/v1/chat/completions", "query_string": b"", "root_path": "",
+        "headers": [(b"host", b"127.0.0.1")], "client": ("127.0.0.1", 5), "server": ("127.0.0.1", 80),
+    }  # fmt: skip
+    asyncio.run(asyncio.wait_for(place.app(scope, receive, send), 10))
+    assert stopped.wait(5)
+    assert place.service.replies_in_flight == 0
 
 
 def test_a_stop_across_pieces_is_never_shown() -> None:

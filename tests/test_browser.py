@@ -16,6 +16,14 @@ pytestmark = pytest.mark.browser
 PAPER = "#plot-lines-by-episode .main-svg"
 EVIL = "Are you <b>afraid</b> of the sea? ![x](http://203.0.113.7/x.png) <img src=http://203.0.113.7/y.png>"
 
+# What the page tells the server takes so long that somebody clicks again meanwhile.
+SLOW_NETWORK = """() => {
+  const send = window.fetch;
+  window.fetch = (...told) => new Promise(done => {
+    setTimeout(() => done(send(...told)), String(told[0]?.url ?? told[0]).includes('queue/join') ? 500 : 0);
+  });
+}"""
+
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -150,7 +158,7 @@ def test_a_scene_of_three(open_page: Any, faults: list[str]) -> None:
     page.locator("#characters label", has_text="Kit").click()
     begin_anew(page)
     for name in ("Pip", "Rosa"):
-        page.locator("#also input").click()
+        page.locator("#scene input").click()
         page.get_by_role("option", name=name, exact=True).click()
         page.get_by_text(f"{name} · Speaking").wait_for()
     page.keyboard.press("Escape")
@@ -166,11 +174,29 @@ def test_a_scene_of_three(open_page: Any, faults: list[str]) -> None:
     rest(page)
     assert len(set(page.locator(".bot .speaker").all_inner_texts())) == 3
     said = page.locator(".message .text").all_inner_texts()
-    page.locator("#also .token", has_text="Rosa").locator(".token-remove").click()
+    page.locator("#scene .token", has_text="Rosa").locator(".token-remove").click()
     page.get_by_text("Rosa will not answer any more").wait_for()
     assert page.locator(".message .text").all_inner_texts() == said
     assert "Rosa" in page.locator(".bot .speaker").all_inner_texts()
     page.get_by_text("Kit, Pip · Speaking").wait_for()
+    page.locator("#scene .token", has_text="Kit").locator(".token-remove").click()
+    page.get_by_text("Kit will not answer any more").wait_for()
+    assert page.locator("#characters input:checked").input_value() == "Pip"
+    assert page.locator(".message .text").all_inner_texts() == said
+    page.evaluate(SLOW_NETWORK)
+    page.locator("#scene input").click()
+    for name in ("Rosa", "Kit", "Grell"):
+        page.get_by_role("option", name=name, exact=True).click()
+    page.keyboard.press("Escape")
+    page.locator("#scene .token", has_text="Rosa").locator(".token-remove").click()
+    page.get_by_text("Pip, Kit, Grell · Speaking").wait_for()
+    assert [each.split()[0] for each in page.locator("#scene .token").all_inner_texts()] == ["Pip", "Kit", "Grell"]
+    for name in ("Dr Varga", "Rosa"):
+        page.locator("#characters label", has_text=name).click()
+    page.locator("#scene input").click()
+    page.get_by_role("option", name="Denny", exact=True).click()
+    page.get_by_text("Rosa, Denny · Speaking").wait_for()
+    assert [each.split()[0] for each in page.locator("#scene .token").all_inner_texts()] == ["Rosa", "Denny"]
     assert faults == []
 
 

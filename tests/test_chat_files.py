@@ -83,6 +83,7 @@ def test_who_has_left_is_known_in_a_file(store: ChatStore, format: str) -> None:
     read = again(store, whole, format)
     assert (read.characters, read.departed) == (whole.characters, whole.departed)
     assert [each.message.speaker for each in read.messages] == ["Visitor", "Bo"]
+    assert "Visitor with Cleo, Ada (before: Bo), " in write_chat(read, "markdown")
     untold = write_chat(whole, "sillytavern").replace("stranger_things_suite", "other")
     assert read_chat(untold.encode(), "chat").characters == ("Bo",)  # as from SillyTavern: all who have spoken
 
@@ -389,6 +390,12 @@ def test_the_command_lists_shows_exports_imports_and_deletes(
     assert [each["id"] for each in json.loads(chats("list", "--json")[1])] == [talk]
     assert "Good evening" in chats("show", talk[:6])[1]
     assert json.loads(chats("show", talk, "--json")[1])["shown"][0]["text"] == "Good evening"
+    left = store.begin("somebody", ["Ada", "Bo"], "Visitor").id
+    store.reply("somebody", left, "Ada", "Good bye")
+    store.change_cast("somebody", left, ["Bo"])
+    assert chats("show", left)[1].startswith("Bo: Visitor with Bo (before: Ada)\n")
+    assert json.loads(chats("show", left, "--json")[1])["departed"] == ["Ada"]
+    assert chats("delete", left)[0] == 0
     assert "lunch?" in chats("list", "--search", "lunch")[1]
     for format in FORMATS:
         file = tmp_path / f"out.{format}"

@@ -341,7 +341,7 @@ def test_stop_during_a_continue_keeps_both_parts(talk_with: Callable[..., Talk])
 def test_in_a_scene_the_last_speaker_goes_on(talk_with: Callable[..., Talk]) -> None:
     engine = ScriptEngine(most=4)
     talk = talk_with(engine)
-    visit = say(talk, "Rosa, who?", replace(ANN, also=("Rosa",)))
+    visit = say(talk, "Rosa, who?", replace(ANN, scene=("Kit", "Rosa")))
     run(talk.let_talk(visit))
     engine.most = 100
     run(talk.go_on(visit))

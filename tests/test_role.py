@@ -111,6 +111,25 @@ TEXTS = st.lists(
 ).map("".join)
 
 
+@pytest.mark.parametrize(
+    ("own", "other", "reply", "kept"),
+    [
+        ("Ann", "Anna", "Ann: Yes.\nAnna: No.", "Yes."),
+        ("Anna", "Ann", "Anna: Yes.\nAnn: No.", "Yes."),
+        ("Kit", "Dr Varga", "Yes.\nDr\u00a0Varga: No.", "Yes."),
+        ("Kit", "Dr Varga", "Yes.\nDr  Varga : No.", "Yes."),
+        ("Kit", "Zoé", "Yes.\nZoe\u0301: No.", "Yes."),
+        ("Zoe\u0301", "Kit", "Zoé: Yes.", "Yes."),
+        ("Kit", "Straße", "Yes.\nSTRASSE: No.", "Yes."),
+        ("Kit", "Гралл", "Yes.\nГРАЛЛ: Нет.", "Yes."),
+        ("Kit", "C.*+(?", "Yes.\nCat: is what I mean.\nC.*+(?: No.", "Yes.\nCat: is what I mean."),
+    ],
+)
+def test_names_are_names_however_they_are_spelt(own: str, other: str, reply: str, kept: str) -> None:
+    assert "".join(guard(iter(reply), [own], [other])) == kept  # sign by sign
+    assert "".join(guard(iter([reply]), [own], [other])) == kept
+
+
 @hypothesis_settings(max_examples=200, deadline=None)
 @given(TEXTS, st.lists(st.integers(0, 60), max_size=6))
 def test_pieces_do_not_matter(text: str, cuts: list[int]) -> None:

@@ -337,6 +337,13 @@ async def with_event(views: Views, go: threading.Event) -> list[View]:
     return seen
 
 
+def test_who_writes_before_the_characters_are_known_talks_to_the_first(tmp_path: Path) -> None:
+    talk, go = loading(tmp_path)
+    view = asyncio.run(with_event(talk.send(Visit(name="Ann"), "Good evening."), go))[-1]
+    assert texts(view) == ["Good evening.", "Good evening."]
+    assert talk.store.get(LOCAL, view["visit"]["conversation"]).characters == ("Kit",)
+
+
 def test_the_first_message_waits_for_the_model(tmp_path: Path) -> None:
     talk, go = loading(tmp_path)
     views = asyncio.run(with_event(talk.send(ANN, "Hi there."), go))
@@ -376,8 +383,7 @@ def test_who_is_new_is_there_when_the_visitor_comes_back(talk_with: Callable[...
     talk.service._source = replace(talk.service.source, characters=(*talk.service.source.characters, "Nadia"))
     (view,) = run(talk.meet(ANN))
     assert "Nadia" in view["characters"]["choices"]
-    assert "Nadia" in view["also"]["choices"]
-    assert ANN.character not in view["also"]["choices"]
+    assert "Nadia" in view["scene"]["choices"]
     assert "value" not in view["characters"]  # who was chosen stays chosen
 
 
@@ -494,7 +500,7 @@ def test_whatever_a_browser_says_is_a_sentence_at_worst(
 # scenes
 
 
-GROUP = replace(ANN, also=("Rosa", "Sera"))
+GROUP = replace(ANN, scene=("Kit", "Rosa", "Sera"))
 
 
 def speakers(talk: Talk, visit: Visit) -> list[str]:
@@ -589,7 +595,7 @@ def test_the_last_conversation_comes_back_with_its_cast(talk_with: Callable[...,
     assert texts(view) == ["One.", "One."]
     assert view["characters"]["value"] == "Kit"
     assert view["characters"]["choices"] == ["Kit", "Rosa", "Sera"]
-    assert view["also"]["value"] == ["Rosa", "Sera"]
+    assert view["scene"]["value"] == ["Kit", "Rosa", "Sera"]
 
 
 def test_each_cast_has_its_last_conversation_and_new_begins_another(talk_with: Callable[..., Talk]) -> None:
@@ -607,10 +613,10 @@ def test_each_cast_has_its_last_conversation_and_new_begins_another(talk_with: C
 def test_who_is_added_joins_the_conversation_that_is_shown(talk_with: Callable[..., Talk]) -> None:
     talk = talk_with(EchoEngine())
     visit = say(talk, "Kit alone.")
-    joined = run(talk.gather(replace(visit, also=("Rosa",))))[-1]
+    joined = run(talk.gather(replace(visit, scene=("Kit", "Rosa"))))[-1]
     assert texts(joined) == ["Kit alone.", "Kit alone."]
     assert "Kit, Rosa" in joined["speaking"]
-    visit = replace(at(joined), also=("Rosa",))
+    visit = replace(at(joined), scene=("Kit", "Rosa"))
     assert [each.speaker for each in path(talk, say(talk, "Rosa, and you?", visit))][-1] == "Rosa"
 
 
@@ -618,21 +624,21 @@ def test_who_is_taken_out_speaks_no_more_and_what_was_said_stays(talk_with: Call
     engine = CountingEngine()
     talk = talk_with(engine)
     visit = say(talk, "Rosa, who is there?", GROUP)
-    view = run(talk.gather(replace(visit, also=("Sera",))))[-1]
+    view = run(talk.gather(replace(visit, scene=("Kit", "Sera"))))[-1]
     assert view["visit"]["conversation"] == visit.conversation
     assert texts(view) == ["Rosa, who is there?", "reply 1"]
     assert "Rosa will not answer any more" in view["notice"]
     assert ("Rosa", "Rosa") not in view["next"]["choices"]
     kept = talk.store.get(visit.owner, visit.conversation)
     assert (kept.characters, kept.departed) == (("Kit", "Sera"), ("Rosa",))
-    left = replace(visit, also=("Sera",))
+    left = replace(visit, scene=("Kit", "Sera"))
     for act in (talk.retry, talk.go_on):
         assert "Rosa takes part no more" in run(act(left))[-1]["notice"]
     assert "Rosa cannot talk to themselves" in run(talk.send(replace(left, name="Rosa"), "Me."))[-1]["notice"]
     say(talk, "Rosa, and now?", left)
     assert speakers(talk, left) == ["Ann", "Rosa", "Ann", "Kit"]
     assert "Rosa: reply 1" in engine.asked[-1][1]["content"]
-    alone = at(run(talk.gather(replace(left, also=())))[-1], ANN)
+    alone = at(run(talk.gather(replace(left, scene=("Kit",))))[-1], ANN)
     assert texts(run(talk.retry(alone))[-1])[-1] == "reply 3"
     branch = at(press(talk, alone, "branch", id=str(path(talk, alone)[-1].id)), ANN)
     assert speakers(talk, branch) == ["Ann", "Rosa", "Ann", "Kit"]
@@ -642,13 +648,87 @@ def test_who_is_taken_out_speaks_no_more_and_what_was_said_stays(talk_with: Call
     assert (set(back.characters), back.departed) == ({"Kit", "Rosa", "Sera"}, ())
 
 
+def test_the_first_may_be_taken_out_as_well(talk_with: Callable[..., Talk]) -> None:
+    engine = CountingEngine()
+    talk = talk_with(engine)
+    visit = say(talk, "Kit, who is there?", GROUP)
+    view = run(talk.gather(replace(visit, scene=("Sera", "Rosa"))))[-1]
+    assert view["visit"]["conversation"] == visit.conversation
+    assert texts(view) == ["Kit, who is there?", "reply 1"]
+    assert "Kit will not answer any more" in view["notice"]
+    assert view["characters"]["value"] == "Rosa"
+    assert "scene" not in view, "what is shown already is left alone: more may be chosen at this moment"
+    assert "<b>Sera, Rosa</b>" in view["speaking"]
+    left = replace(visit, character="Rosa", scene=("Sera", "Rosa"))
+    assert "Kit takes part no more" in run(talk.retry(left))[-1]["notice"]
+    say(talk, "Kit, and now?", left)
+    assert speakers(talk, left) == ["Ann", "Kit", "Ann", "Rosa"]
+    kept = talk.store.get(visit.owner, visit.conversation)
+    assert (kept.characters, kept.departed, kept.name) == (("Rosa", "Sera"), ("Kit",), "Rosa, Sera")
+    again = run(talk.open(Visit()))[-1]
+    assert (again["characters"]["value"], again["scene"]["value"]) == ("Rosa", ["Rosa", "Sera"])
+    for kind, name in (("json", "talk.json"), ("sillytavern", "talk.jsonl")):
+        text = json.loads(run(talk.export(left, kind))[-1]["download"])["text"]
+        read = at(run(talk.read(Visit(), name, base64.b64encode(text.encode()).decode()))[-1])
+        copy = talk.store.get(LOCAL, read.conversation)
+        assert (copy.characters, copy.departed) == (kept.characters, kept.departed)
+    back = run(talk.gather(replace(left, scene=("Sera", "Rosa", "Kit"))))[-1]
+    assert back["notice"] == ""
+    assert talk.store.get(visit.owner, visit.conversation).departed == ()
+
+
+def test_somebody_has_to_stay(talk_with: Callable[..., Talk]) -> None:
+    talk = talk_with(EchoEngine())
+    visit = say(talk, "Hello.")
+    for shown in (visit, ANN):
+        refused = run(talk.gather(replace(shown, scene=())))[-1]
+        assert "somebody has to stay" in refused["notice"]
+        assert (refused["characters"]["value"], refused["scene"]["value"]) == ("Kit", ["Kit"])
+    assert talk.store.get(visit.owner, visit.conversation).characters == ("Kit",)
+    renamed = talk.store.rename(LOCAL, visit.conversation, "The lamp")
+    run(talk.gather(replace(visit, scene=("Rosa",))))
+    assert talk.store.get(LOCAL, visit.conversation).name == renamed.name
+    alone = run(talk.gather(replace(ANN, scene=("Sera",))))[-1]
+    assert alone["characters"]["value"] == "Sera"
+    assert alone["visit"]["conversation"] == ""
+
+
+def test_who_is_not_known_here_stays_and_may_be_left_alone(talk_with: Callable[..., Talk]) -> None:
+    talk = talk_with(EchoEngine())
+    kept = talk.store.begin(LOCAL, ["Ghost", "Kit"], "Ann")
+    run(talk.gather(replace(ANN.at(kept.id), scene=("Kit", "Rosa"))))
+    assert talk.store.get(LOCAL, kept.id).characters == ("Ghost", "Kit", "Rosa")
+    assert run(talk.gather(replace(ANN.at(kept.id), scene=())))[-1]["notice"] != ""
+    assert talk.store.get(LOCAL, kept.id).characters == ("Ghost",)
+
+
+def test_a_choice_waits_for_the_conversation_it_belongs_to(talk_with: Callable[..., Talk]) -> None:
+    talk = talk_with(EchoEngine())
+    kit, rosa = say(talk, "Kit."), say(talk, "Rosa.", replace(ANN, character="Rosa"))
+    tab = replace(kit, tab="tab")
+    there = replace(tab, character="Rosa", scene=("Rosa", "Sera"))
+    run(talk.open_conversation(tab, kit.conversation))
+
+    async def act() -> None:
+        number = talk.move(tab)
+        adding = asyncio.create_task(with_event(talk.gather(there), threading.Event()))
+        await asyncio.sleep(0.05)
+        talk._remember(tab.at(rosa.conversation))
+        talk.arrive(tab, number)
+        await adding
+
+    asyncio.run(act())
+    assert talk.store.get(LOCAL, kit.conversation).characters == ("Kit",)
+    assert talk.store.get(LOCAL, rosa.conversation).characters == ("Rosa", "Sera")
+
+
 def test_nobody_joins_whose_name_the_visitor_has_used(talk_with: Callable[..., Talk]) -> None:
     talk = talk_with(EchoEngine())
     visit = say(talk, "Hello.")
     say(talk, "I am Sera.", replace(visit, name="Sera"))
-    refused = run(talk.gather(replace(visit, also=("Sera",))))[-1]
+    refused = run(talk.gather(replace(visit, scene=("Kit", "Sera"))))[-1]
     assert "spoken as Sera" in refused["notice"]
-    assert refused["also"]["value"] == []
+    assert refused["scene"]["value"] == ["Kit"]
     assert talk.store.get(visit.owner, visit.conversation).characters == ("Kit",)
 
 

@@ -51,9 +51,9 @@ class Visitor(Browser, Program):
         """A new conversation, of one character or several."""
         page = self._page
         first, *others = self.random.sample(self.characters, min(3, len(self.characters)))
-        page["characters"], page["also"] = first, others if self.random.random() < 0.2 else []
+        page["characters"], page["scene"] = first, [first, *(others if self.random.random() < 0.2 else [])]
         while not await self._act("new", lambda: self._page.run("new")):
-            self._page["characters"], self._page["also"] = first, []
+            self._page["characters"], self._page["scene"] = first, [first]
         if self._page.path or self._page.conversation:
             self._fault(MIXED, f"a new conversation shows {len(self._page.path)} messages")
 

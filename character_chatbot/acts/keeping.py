@@ -40,7 +40,7 @@ class Keeping(Branching):
             return
         visit = await asyncio.to_thread(self._resume, visit)
         roster = self._roster(visit)
-        visit = replace(visit, character=roster["characters"]["value"] or "")
+        visit = replace(visit, character=roster["characters"]["value"] or "", scene=tuple(roster["scene"]["value"]))
         writing = self._writing(visit)
         yield lay(roster, await self.show(visit))
         async with contextlib.aclosing(self.watch(visit, writing)) as views:
@@ -50,40 +50,56 @@ class Keeping(Branching):
     async def meet(self, visit: Visit) -> Views:
         """Back from another tab: who can be talked to by now; somebody may have been edited or imported there."""
         if not self.service.loading:
-            names = list(self.service.characters)
-            others = [name for name in names if name != visit.character]
-            yield {"characters": Change(choices=names), "also": Change(choices=others)}
+            names = Change(choices=list(self.service.characters))
+            yield {"characters": names, "scene": names}
 
     async def pick(self, visit: Visit) -> Views:
         """Another character: the last conversation with it alone, or a new one."""
-        async for view in self._choose(replace(visit, also=()), begin=False):
+        async for view in self._choose(replace(visit, scene=()), begin=False):
             yield view
 
     async def gather(self, visit: Visit) -> Views:
-        """Others in the scene: who is added takes part, who is taken out does no more; what was said stays."""
+        """Who is in the scene: who is added takes part, who is taken out does no more; what was said stays."""
+        await self._loaded()
+        visit = await self.settle(visit)
         shown = await asyncio.to_thread(self.find, visit)
-        if shown and visit.character in shown.characters:
-            yield await self._recast(visit, shown)
-            return
-        async for view in self._choose(visit, begin=False):
-            yield view
+        if not visit.scene and not (shown and self._unknown(shown)):
+            yield lay(problem(UsageError("somebody has to stay in the scene.")), self._as_it_was(visit, shown))
+        elif shown and any(name in self.service.characters for name in shown.characters):
+            number = self.moves(visit)
+            view = await self._recast(visit, shown)
+            if self.is_last_move(visit, number):
+                yield view
+        else:
+            async for view in self._choose(visit, begin=False):
+                yield view
 
     async def _recast(self, visit: Visit, shown: Conversation) -> View:
         """Just who is chosen takes part from now on; whom this page does not know cannot be chosen, and stays."""
+        unknown = self._unknown(shown)
 
         def recast() -> None:
-            chosen = [self.service.source.cast.get(name).name for name in visit.cast]
-            known = self.service.characters
-            kept = [name for name in shown.characters if name in chosen or name not in known]
+            chosen = [self.service.source.cast.get(name).name for name in visit.scene]
+            kept = [name for name in shown.characters if name in chosen or name in unknown]
             new = [name for name in chosen if name not in kept]
             self.store.change_cast(visit.owner, shown.id, (*kept, *new))
 
         view = await self.change(visit, recast)
         if "transcript" not in view:
-            return lay(view, {"also": Change(value=list(shown.characters[1:]))})
-        gone = [name for name in shown.characters if name in self.service.characters and name not in visit.cast]
+            return lay(view, self._as_it_was(visit, shown))
+        gone = [name for name in shown.characters if name not in (*visit.scene, *unknown)]
         told = word(f"{' and '.join(gone)} will not answer any more. Choose the name again to undo that.")
-        return lay(view, self.look(visit.cast), told if gone else {})
+        return lay(view, self.look(visit.scene), told if gone else {})
+
+    def _unknown(self, conversation: Conversation) -> list[str]:
+        """Who of its cast this page does not know."""
+        return [name for name in conversation.characters if name not in self.service.characters]
+
+    def _as_it_was(self, visit: Visit, shown: Conversation | None) -> View:
+        """The choice of the cast as the conversation has it, after one that could not be."""
+        names = self.service.characters
+        cast = [name for name in (shown.characters if shown else (visit.character,)) if name in names]
+        return {"characters": Change(value=cast[0]), "scene": Change(value=cast)} if cast else {}
 
     async def new(self, visit: Visit) -> Views:
         """A new conversation with those who are chosen."""
@@ -185,9 +201,9 @@ class Keeping(Branching):
                 await self._loaded()
             chosen = await asyncio.to_thread(self._new if begin else self._last_with, visit)
             if self.is_last_move(visit, number):
-                view = lay(self._others(chosen), self.look(visit.cast), await self.show(chosen))
+                view = lay(self._listening(visit), self.look(visit.cast), await self.show(chosen))
         except SuiteError as error:
-            view = problem(error)
+            view = lay(problem(error), self._as_it_was(visit, await asyncio.to_thread(self.find, visit)))
         finally:
             self.arrive(visit, number)
         if view and self.is_last_move(visit, number):
@@ -202,7 +218,8 @@ class Keeping(Branching):
 
     def _last_with(self, visit: Visit) -> Visit:
         """The last conversation of just these, else a new one."""
-        found = next((each.id for each in self.store.list_of(visit.owner) if each.characters == visit.cast), "")
+        of = self.store.list_of(visit.owner)
+        found = next((each.id for each in of if set(each.characters) == set(visit.cast)), "")
         return visit.at(found) if found else self._new(visit)
 
     def _resume(self, visit: Visit) -> Visit:
@@ -214,13 +231,14 @@ class Keeping(Branching):
     def _roster(self, visit: Visit) -> View:
         names = self.service.characters
         chosen = visit.character if visit.character in names else next(iter(names), None)
+        scene = [name for name in visit.scene if name in names] or ([chosen] if chosen else [])
         view: View = {"characters": Change(choices=list(names), value=chosen, interactive=True)}
-        return view | self._others(replace(visit, character=chosen or "")) | self.look((chosen,) if chosen else ())
+        return view | {"scene": Change(choices=list(names), value=scene)} | self.look((chosen,) if chosen else ())
 
-    def _others(self, visit: Visit) -> View:
-        """Who else may be in the scene."""
-        names = [name for name in self.service.characters if name != visit.character]
-        return {"also": Change(choices=names, value=[name for name in visit.also if name in names])}
+    def _listening(self, visit: Visit) -> View:
+        """Who is talked to is one of those in the scene."""
+        cast = visit.cast
+        return {"characters": Change(value=cast[0])} if cast and visit.character not in cast else {}
 
 
 def _decode(content: Any, name: str) -> bytes:

@@ -150,4 +150,4 @@ class Orders(Room):
 def _check_takes_part(speaker: str, conversation: Conversation) -> None:
     """Raises UsageError: the character has been taken out of the conversation."""
     if speaker in conversation.departed:
-        raise UsageError(f"{speaker} takes part no more.", instead="Choose the name again under 'Also in the scene'.")
+        raise UsageError(f"{speaker} takes part no more.", instead="Choose the name again under 'In the scene'.")

@@ -98,10 +98,14 @@ class Room:
 
     def move(self, visit: Visit) -> int:
         """The tab asks for another conversation: the number of this move."""
-        number = self._moves.get(visit.tab, 0) + 1
+        number = self.moves(visit) + 1
         if visit.tab:
             _put(self._moves, visit.tab, number)
         return number
+
+    def moves(self, visit: Visit) -> int:
+        """How often the tab has asked for another one."""
+        return self._moves.get(visit.tab, 0)
 
     def is_last_move(self, visit: Visit, number: int) -> bool:
         """Whether the tab has not asked for another one since: an answer that comes late must not undo that."""
@@ -115,7 +119,7 @@ class Room:
     async def settle(self, visit: Visit) -> Visit:
         """The visit in the conversation that the tab has asked for: what is typed right after that belongs there."""
         for _ in range(round(MOVE_SECONDS / TICK_SECONDS)):
-            if self._moves.get(visit.tab, 0) <= self._arrivals.get(visit.tab, 0):
+            if self.moves(visit) <= self._arrivals.get(visit.tab, 0):
                 break
             await asyncio.sleep(TICK_SECONDS)
         return visit if self.is_open(visit) else visit.at(self.open_in(visit))
@@ -217,12 +221,17 @@ class Room:
             )
         }
         view["talk_row"] = Change(visible=several)
-        if conversation and cast and cast != visit.cast:
-            others = [name for name in known if name != cast[0]]
+        return view | self._chosen(cast, visit) if cast and conversation else view
+
+    def _chosen(self, cast: tuple[str, ...], visit: Visit) -> View:
+        """What the page has to change to show this cast. Whatever shows it already is left alone: somebody may be
+        choosing at this moment, and must not find the choice undone."""
+        view: View = {}
+        if cast[0] != visit.character:
             view["characters"] = Change(value=cast[0])
-            view["also"] = Change(choices=others, value=list(cast[1:]))
-            view |= self.look(cast)
-        return view
+        if set(cast) != set(visit.cast):
+            view["scene"] = Change(value=list(cast))
+        return view | self.look(cast) if view else view
 
 
 def _put(tabs: dict[str, Any], tab: str, value: Any) -> None:

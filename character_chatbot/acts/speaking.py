@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from character_chatbot.acts.orders import Orders
 from character_chatbot.acts.room import LOADING
@@ -32,11 +33,13 @@ class Speaking(Orders):
 
         try:
             read_message(text)
-            if self.service.loading:
+            early = self.service.loading
+            if early:
                 yield word(LOADING) | _locked(True)
             visit = await self.settle(visit)
             self.check_free(visit)
             await asyncio.to_thread(lambda: self.service.source)
+            visit = self._with_somebody(visit) if early else visit
             visit, order = await asyncio.to_thread(self.said, visit, text)
         except SuiteError as error:
             yield problem(error) | _locked(False)
@@ -46,6 +49,11 @@ class Speaking(Orders):
             async for view in views:
                 yield sent | view
                 sent = {}  # what is typed meanwhile stays
+
+    def _with_somebody(self, visit: Visit) -> Visit:
+        """Who writes before the characters are known talks to the first, as the page shows by then."""
+        first = next(iter(self.service.characters), "")
+        return visit if visit.cast or visit.conversation else replace(visit, character=first)
 
     async def retry(self, visit: Visit) -> Views:
         """Another reply to the same words; the one before stays as an alternative."""

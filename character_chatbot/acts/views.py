@@ -1,6 +1,6 @@
 """What an act shows: names of parts of the page with their new values.
 
-Parts: visit, characters, also, speaking, banner, transcript, live, notice, box, the buttons of :data:`BUTTONS`, next,
+Parts: visit, characters, scene, speaking, banner, transcript, live, notice, box, the buttons of :data:`BUTTONS`, next,
 conversations, download. A :class:`Change` changes properties of a part instead of its value.
 """
 

@@ -31,7 +31,7 @@ class Visit:
         conversation: the one that is shown; empty: one that begins with the first message.
         shown: so many of its last messages.
         character: who is talked to.
-        also: who else is in the scene.
+        scene: who is in the scene, as chosen; empty: the one who is talked to.
         name: under which the visitor speaks.
         next: :data:`AUTOMATIC`, :data:`IN_TURN`, or a name.
         search: what is looked for in the conversations.
@@ -42,7 +42,7 @@ class Visit:
     conversation: str = ""
     shown: int = SHOWN_MESSAGES
     character: str = ""
-    also: tuple[str, ...] = ()
+    scene: tuple[str, ...] = ()
     name: str = ""
     next: str = AUTOMATIC
     search: str = ""
@@ -55,8 +55,7 @@ class Visit:
     @property
     def cast(self) -> tuple[str, ...]:
         """Who takes part in a conversation that begins now."""
-        others = [name for name in self.also if name != self.character]
-        return (self.character, *others)[:MOST_CHARACTERS] if self.character else ()
+        return self.scene[:MOST_CHARACTERS] or ((self.character,) if self.character else ())
 
     def at(self, conversation: str) -> Visit:
         """The same visitor in another conversation."""
@@ -71,11 +70,11 @@ def read_visit(told: Mapping[str, Any], *, one_owner: bool, tab: str = "") -> Vi
     """The visit as far as what the browser says makes sense; a visitor without a token gets a new one.
 
     Args:
-        told: by name of a part of the page: ``visit`` (what the browser keeps), characters, also, name, next, search.
+        told: by name of a part of the page: ``visit`` (what the browser keeps), characters, scene, name, next, search.
         one_owner: all who can reach the page own the same conversations.
         tab: of the browser.
     """
-    known, also = told.get("visit"), told.get("also")
+    known, scene = told.get("visit"), told.get("scene")
     known = known if isinstance(known, Mapping) else {}
     token = "" if one_owner else _matching(TOKEN, known.get("token")) or secrets.token_hex(16)
     shown = known.get("shown")
@@ -84,7 +83,7 @@ def read_visit(told: Mapping[str, Any], *, one_owner: bool, tab: str = "") -> Vi
         _matching(CONVERSATION, known.get("conversation")),
         shown if type(shown) is int and SHOWN_MESSAGES <= shown <= 1_000_000 else SHOWN_MESSAGES,
         _text(told.get("characters")),
-        tuple(map(_text, also)) if isinstance(also, Sequence) and not isinstance(also, str) else (),
+        _names(scene),
         _text(told.get("name")),
         _text(told.get("next")) or AUTOMATIC,
         _text(told.get("search"))[:LONGEST_SEARCH_CHARACTERS],
@@ -95,6 +94,12 @@ def read_visit(told: Mapping[str, Any], *, one_owner: bool, tab: str = "") -> Vi
 def read_owner(kept: Any, one_owner: bool) -> str:
     """Whose conversations a browser may see, by what it keeps."""
     return read_visit({"visit": kept}, one_owner=one_owner).owner
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """The names in a list, each once."""
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    return tuple(dict.fromkeys(filter(None, map(_text, value)))) if several else ()
 
 
 def _matching(pattern: re.Pattern[str], value: Any) -> str:

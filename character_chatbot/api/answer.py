@@ -23,6 +23,11 @@ class Answer:
         self._text = ""
         self.reason = "stop"
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the client has the beginning of the reply."""
+        return bool(self._asked.beginning)
+
     async def texts(self) -> AsyncGenerator[str]:
         """Pieces up to the first stop. Raises ApiError: the engine failed."""
         stop, started = StopAt(self._asked.stops), time.monotonic()

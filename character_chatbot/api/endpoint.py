@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from character_chatbot.api.errors import NOT_FOUND, SERVER, ApiError
+from character_chatbot.api.groups import Group, read_group
 from character_chatbot.api.schema import MOST_TOKENS, ChatRequest, CompletionRequest, Message
 from character_chatbot.api.script import read_script
 from character_chatbot.engines.base import Sampling, build_sampling
@@ -82,12 +83,20 @@ class Endpoint:
 
     def read_chat(self, request: ChatRequest) -> Asked:
         """A chat request as turns. Raises ApiError: no such model, or nothing to reply to."""
-        character = self.character(request.model)
-        told = [each for each in _without_cue(request.messages) if each.role in SYSTEM]
-        note = "\n".join(_read_note(each, character, request.user) for each in told)
-        turns = [_read_turn(each, character, request.user) for each in request.messages]
-        said = [each.content for each in request.messages if each.role not in SYSTEM and each.content.strip()]
+        group = read_group(request.messages, self._source().cast.resolve)
+        character = self._replier(request.model, group)
+        user = request.user or group.user
+        messages = group.named(_without_cue(request.messages), character)
+        note = "\n".join(_read_note(each, character, user) for each in messages if each.role in SYSTEM)
+        turns = [_read_turn(each, character, user) for each in messages]
+        said = [each.content for each in messages if each.role not in SYSTEM and each.content.strip()]
         return self._asked(request, character, [turn for turn in turns if turn and turn.text], note, said[-1:])
+
+    def _replier(self, model: str, group: Group) -> str:
+        """The character of the model; in a group chat the one who is asked to reply, if there is such a character."""
+        character, source = self.character(model), self._source()
+        asked = source.cast.resolve(group.replier) if group.replier else character
+        return asked if asked in source.characters else character
 
     def read_completion(self, request: CompletionRequest) -> Asked:
         """A text as turns, see :mod:`character_chatbot.api.script`; who opens the last line is the character."""
@@ -171,7 +180,8 @@ def _read_note(message: Message, character: str, user: str) -> str:
     """A system message; lines of an example conversation with the names that their ``name`` stands for."""
     names = {"example_assistant": character, "example_user": one_line(user) or DEFAULT_NAME}
     label = names.get(message.name)
-    return f"{label}: {one_line(message.content)}" if label else message.content.strip()
+    said = one_line(message.content).removeprefix(f"{label}: ")  # in a group chat the name is there already
+    return f"{label}: {said}" if label else message.content.strip()
 
 
 def _read_turn(message: Message, character: str, user: str) -> Turn | None:
@@ -180,7 +190,7 @@ def _read_turn(message: Message, character: str, user: str) -> Turn | None:
         return None
     named = one_line(message.name.replace(":", " ").replace("_", " "))[:LONGEST_NAME_CHARACTERS]
     other = named or one_line(user.replace(":", " "))[:LONGEST_NAME_CHARACTERS] or DEFAULT_NAME
-    speaker = character if message.role == "assistant" else other
+    speaker = (named or character) if message.role == "assistant" else other
     return Turn(
         speaker if speaker != character or message.role == "assistant" else DEFAULT_NAME, one_line(message.content)
     )

@@ -6,6 +6,7 @@ client = openai.OpenAI(base_url="http://127.0.0.1:7860/v1", api_key="none")
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from fastapi.responses import Response
 
 LARGEST_BODY_BYTES = 2 * 2**20
+LOOK_SECONDS = 0.1  # between two looks whether a client still waits for a whole reply
 
 
 def build_router(endpoint: Endpoint, access: Access, meters: Meters) -> APIRouter:
@@ -84,13 +86,15 @@ def _model(name: str) -> dict[str, object]:
 async def _chat(request: Request, endpoint: Endpoint, access: Access, meters: Meters) -> Response:
     access.check(request)
     given = await _read(request, ChatRequest)
-    return await _respond(ChatForm(given.model), endpoint, endpoint.read_chat(given), given, meters)
+    answer = _begin(endpoint, endpoint.read_chat(given), meters)
+    return await _respond(request, ChatForm(given.model), answer, given)
 
 
 async def _complete(request: Request, endpoint: Endpoint, access: Access, meters: Meters) -> Response:
     access.check(request)
     given = await _read(request, CompletionRequest)
-    return await _respond(TextForm(given.model), endpoint, endpoint.read_completion(given), given, meters)
+    answer = _begin(endpoint, endpoint.read_completion(given), meters)
+    return await _respond(request, TextForm(given.model), answer, given)
 
 
 async def _read(request: Request, kind: Any) -> Any:
@@ -110,17 +114,40 @@ async def _read(request: Request, kind: Any) -> Any:
         raise ApiError(400, "the body is no JSON.") from None
 
 
-async def _respond(form: Form, endpoint: Endpoint, asked: Asked, given: Any, meters: Meters) -> Response:
+def _begin(endpoint: Endpoint, asked: Asked, meters: Meters) -> Answer:
+    return Answer(endpoint.begin(asked), asked, endpoint.service, meters)
+
+
+async def _respond(request: Request, form: Form, answer: Answer, given: Any) -> Response:
     from fastapi.responses import JSONResponse, StreamingResponse
 
-    answer = Answer(endpoint.begin(asked), asked, endpoint.service, meters)
     if given.stream:
         pieces = _stream(form, answer, with_usage=given.with_usage)
         return StreamingResponse(pieces, media_type="text/event-stream", headers={"cache-control": "no-store"})
-    async with contextlib.aclosing(answer.texts()) as texts:
-        text = "".join([piece async for piece in texts])
-    text = text.rstrip() if asked.beginning else text.strip()
+    text = await _whole(request, answer)
+    text = text.rstrip() if answer.goes_on else text.strip()
     return JSONResponse(form.whole(text, answer.reason, answer.usage()))
+
+
+async def _whole(request: Request, answer: Answer) -> str:
+    """All of a reply; a client that goes away ends it, and nobody reads what has come."""
+    reading = asyncio.ensure_future(_join(answer))
+    try:
+        while not reading.done() and not await request.is_disconnected():
+            await asyncio.wait([reading], timeout=LOOK_SECONDS)
+        if not reading.done():
+            reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reading
+            return ""
+        return reading.result()
+    finally:
+        reading.cancel()
+
+
+async def _join(answer: Answer) -> str:
+    async with contextlib.aclosing(answer.texts()) as texts:
+        return "".join([piece async for piece in texts])
 
 
 async def _stream(form: Form, answer: Answer, *, with_usage: bool) -> AsyncGenerator[str]:

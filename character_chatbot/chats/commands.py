@@ -94,13 +94,15 @@ def _list(store: ChatStore, arguments: argparse.Namespace, settings: Settings) -
 
 
 def _show(store: ChatStore, arguments: argparse.Namespace, settings: Settings) -> int:
+    from character_chatbot.chats.records import name_cast
+
     found = _find(store, arguments)
     path = store.path(found.owner, found.id)
     if arguments.json:
         shown = [{"speaker": each.speaker, "text": each.text, "rating": each.rating} for each in path]
         _print_json(_to_dict(found) | {"shown": shown})
         return DONE
-    print(f"{found.name}: {found.speaker} with {', '.join(found.characters)}")
+    print(f"{found.name}: {found.speaker} with {name_cast(found.characters, found.departed)}")
     for each in path:
         marks = [f"{each.alternative + 1} of {each.alternatives}"] if each.alternatives > 1 else []
         marks += [each.rating] if each.rating != "none" else []
@@ -205,6 +207,7 @@ def _print_found(found: dict[str, list[Found]], as_json: bool) -> None:
 def _to_dict(each: Conversation) -> dict[str, object]:
     return {
         "id": each.id, "owner": each.owner, "name": each.name, "characters": list(each.characters),
+        "departed": list(each.departed),
         "speaker": each.speaker, "answered_by": each.answered_by, "created": each.created, "updated": each.updated,
         "messages": each.messages,
     }  # fmt: skip

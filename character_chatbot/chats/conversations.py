@@ -47,7 +47,7 @@ class Conversations(Database):
             UsageError: a name that cannot be, or the owner has as many as the settings allow.
         """
         cast, user = clean_cast(characters, speaker)
-        title = clean_line(name or ", ".join(cast), "the name of the conversation", 4 * LONGEST_TITLE_CHARACTERS)
+        title = clean_line(name or usual_name(cast), "the name of the conversation", 4 * LONGEST_TITLE_CHARACTERS)
         now = time.time()
         row = (new_id(), check_owner(owner), title[:LONGEST_TITLE_CHARACTERS], json.dumps(cast))
         with self.writing() as connection:
@@ -84,6 +84,8 @@ class Conversations(Database):
     def change_cast(self, owner: str, conversation: str, characters: Sequence[str]) -> Conversation:
         """These take part from now on. What others have said stays theirs, and they may come back.
 
+        A conversation that nobody has given a name goes by the names of those who take part.
+
         Raises:
             UnknownConversation.
             UsageError: none or more than four, or the user has spoken under one of their names.
@@ -97,8 +99,11 @@ class Conversations(Database):
                 raise UsageError(f"you have spoken as {taken} in this conversation: begin a new one.")
             known = dict.fromkeys([*json.loads(row["departed"]), *json.loads(row["characters"])])
             departed = [name for name in known if name not in cast and (CHARACTER, name) in spoken]
-            values = (json.dumps(cast), json.dumps(departed), conversation)
-            connection.execute("UPDATE conversations SET characters = ?, departed = ? WHERE id = ?", values)
+            name = row["name"]
+            if name == usual_name(json.loads(row["characters"])):
+                name = usual_name(cast)
+            values = (json.dumps(cast), json.dumps(departed), name, conversation)
+            connection.execute("UPDATE conversations SET characters = ?, departed = ?, name = ? WHERE id = ?", values)
             return self.get(owner, conversation)
 
     def delete(self, owner: str, conversation: str) -> None:
@@ -195,6 +200,11 @@ def read_conversation(row: sqlite3.Row) -> Conversation:
         row["created"], row["updated"], row["leaf"], row["undone"] != "[]", row["messages"], json.loads(row["extra"]),
         tuple(json.loads(row["departed"])),
     )  # fmt: skip
+
+
+def usual_name(cast: Sequence[str]) -> str:
+    """The name of a conversation that was given none."""
+    return ", ".join(cast)[:LONGEST_TITLE_CHARACTERS]
 
 
 def new_id() -> str:

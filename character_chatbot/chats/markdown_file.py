@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from character_chatbot.chats.records import CHARACTER, DONE, NOTE, Message
+from character_chatbot.chats.records import CHARACTER, DONE, NOTE, Message, name_cast
 from character_chatbot.chats.whole import WholeConversation
 
 MARKUP = re.compile(r"[\\`\[\]~|$]|(?<!\w)_|_(?!\w)")
@@ -21,7 +21,7 @@ HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 def write_markdown(whole: WholeConversation) -> str:
     """The text of the file: the messages shown, without other branches."""
     last = datetime.fromtimestamp(whole.updated, UTC)
-    who = f"{whole.speaker} with {', '.join(whole.characters)}"
+    who = f"{whole.speaker} with {name_cast(whole.characters, whole.departed)}"
     parts = [f"# {escape(whole.name)}", f"{escape(who)}, {last:%Y-%m-%d %H:%M} UTC"]
     for message in whole.shown():
         parts += [_heading(message), quote(message.text)]

@@ -130,6 +130,12 @@ def turns(messages: Sequence[Message]) -> list[Turn]:
     return [Turn(each.speaker, " ".join(each.text.split())) for each in said]
 
 
+def name_cast(characters: Sequence[str], departed: Sequence[str] = ()) -> str:
+    """Who takes part, for people: ``Bo, Cleo (before: Ada)``."""
+    before = f" (before: {', '.join(departed)})" if departed else ""
+    return f"{', '.join(characters)}{before}"
+
+
 def one_of(value: str, known: Sequence[str], what: str) -> str:
     """``value``. Raises UsageError: it is none of those known."""
     if value not in known:

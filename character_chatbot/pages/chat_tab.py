@@ -9,7 +9,7 @@ from character_chatbot.acts.talk import Talk
 from character_chatbot.acts.visit import AUTOMATIC
 from character_chatbot.chats.records import MOST_CHARACTERS
 from character_chatbot.pages.transcript import EMPTY
-from character_chatbot.pages.wiring import REPLIES, Parts, Wiring
+from character_chatbot.pages.wiring import CHOICES, REPLIES, Parts, Wiring
 from character_chatbot.service import DEFAULT_NAME, LONGEST_NAME_CHARACTERS
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def _lay_out_cast() -> Parts:
 
     return {
         "characters": gr.Radio([], label="Talk to", elem_id="characters"),
-        "also": gr.Dropdown(
-            [], label="Also in the scene", multiselect=True, max_choices=MOST_CHARACTERS - 1, elem_id="also", value=[]
+        "scene": gr.Dropdown(
+            [], label="In the scene", multiselect=True, max_choices=MOST_CHARACTERS, elem_id="scene", value=[]
         ),
     }
 
@@ -135,10 +135,17 @@ def _connect(parts: Parts, talk: Talk, wiring: Wiring) -> None:
         wiring.bind(parts[name].click, act, trigger_mode="once", **REPLIES)
     acts: tuple[tuple[Any, Any], ...] = (
         (parts["stop"].click, talk.stop), (parts["undo"].click, talk.undo), (parts["redo"].click, talk.redo),
-        (parts["new"].click, talk.new), (parts["characters"].input, talk.pick), (parts["also"].input, talk.gather),
+        (parts["new"].click, talk.new),
     )  # fmt: skip
     for event, act in acts:
         wiring.bind(event, act)
+    # Who is picked stands alone in the scene at once: who clicks there before the server has answered adds to that.
+    parts["characters"].input(
+        None, [parts["characters"]], [parts["scene"]], js="name => [[name]]", api_visibility="private"
+    )
+    # By default gradio leaves out what is chosen while the last choice is on its way. One queue keeps their order.
+    wiring.bind(parts["characters"].input, talk.pick, trigger_mode="multiple", **CHOICES)
+    wiring.bind(parts["scene"].input, talk.gather, trigger_mode="always_last", **CHOICES)
     wiring.bind(parts["search"].change, talk.search, trigger_mode="always_last")
     wiring.bind_press(parts["transcript"].speak, talk.press, **REPLIES)
     wiring.bind_press(parts["transcript"].act, talk.press)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 REPLIES_AT_ONCE = 40  # conversations that wait or stream; further ones see their place in the queue
 REPLIES = {"concurrency_limit": REPLIES_AT_ONCE, "concurrency_id": "replies"}  # for events that make somebody speak
-ASKED = ("visit", "characters", "also", "name", "next", "search")  # parts that tell who visits, and what is chosen
+CHOICES = {"concurrency_limit": None, "concurrency_id": "choices"}  # for events that choose who takes part
+ASKED = ("visit", "characters", "scene", "name", "next", "search")  # parts that tell who visits, and what is chosen
 
 Parts = dict[str, Any]  # components by name
 

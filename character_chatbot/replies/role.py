@@ -8,6 +8,7 @@ is known: a name at the start of a line, a "<" or "[". A reply comes out the sam
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
 # How the common chat templates spell their tokens: ChatML, Llama 2, 3 and 4, Gemma, Mistral, Phi.
@@ -20,6 +21,7 @@ OTHER_SIDE = ("User", "Human", "Assistant", "System")
 BEFORE_NAME = ' \t*_[(>#"“-'
 AFTER_NAME = ' \t*_])"”'
 LONGEST_LABEL = 80
+SPACES = re.compile("[ \t\u00a0\u2009\u202f]+")
 
 
 class RoleGuard:
@@ -97,7 +99,7 @@ class RoleGuard:
 
     def _find_label(self, line: str) -> str:
         """``own``, ``other``, ``maybe`` (more is to come), or nothing: the line begins with other words."""
-        text = line.lstrip("\n" + BEFORE_NAME).casefold()
+        text = _fold(line.lstrip("\n" + BEFORE_NAME))
         if not text:
             return "maybe" if len(line) <= LONGEST_LABEL else ""
         for name in self._names:
@@ -136,4 +138,9 @@ def close_pieces(pieces: object) -> None:
 
 
 def _folded(names: Iterable[str]) -> frozenset[str]:
-    return frozenset(" ".join(name.split()).casefold() for name in names if name.strip())
+    return frozenset(_fold(" ".join(name.split())) for name in names if name.strip())
+
+
+def _fold(text: str) -> str:
+    """One spelling of a name: whatever its case, its spaces, and whether accents are signs of their own."""
+    return SPACES.sub(" ", unicodedata.normalize("NFD", text).casefold())
