@@ -5,8 +5,9 @@
     python benchmarks/network.py --speed             # a made-up series of 34 transcripts and 34 subtitle files
 
 A series folder has beside its flat transcripts scenes.csv (episode,row,scene) and copresence.csv
-(source,target,scenes). Printed is the median of the series. "All" and other names of several at once are nobody, on
-both sides. --weights measures other weights than the project's; --half even|odd takes every second series by name,
+(source,target,scenes). Printed are the median and the mean of the series, and how many borders are found in the sample
+series, whose scenes its transcripts mark, with the marks hidden. "All" and other names of several at once are nobody,
+on both sides. --weights measures other weights than the project's; --half even|odd takes every second series by name,
 so that weights which were fitted on one half can be measured on the other.
 """
 
@@ -32,7 +33,7 @@ from character_network.agreement import Pair, copresence, edge_f1, p_k, window_d
 from character_network.name_forms import is_collective  # noqa: E402
 from character_network.scene_finding import find_scenes, load_scene_model  # noqa: E402
 from utils.lines import UNKNOWN  # noqa: E402
-from utils.series import load_lines, spoken_lines  # noqa: E402
+from utils.series import load_lines, open_series, spoken_lines  # noqa: E402
 from utils.text import tidy_name  # noqa: E402
 
 
@@ -50,8 +51,10 @@ class Play:
     edges: Counter[Pair]
 
 
+SAMPLE = PROJECT / "data" / "sample_series"
 RENARD_DISTANCES = (1, 5, 10)  # turns; 1 sentence is the default of Renard's co_occurrence_pipeline
 Division = Callable[[Episode], Sequence[int]]
+Scores = tuple[float, float, float, float]  # of a series: weighted F1, F1, Pk, WindowDiff
 
 
 def main() -> int:
@@ -105,12 +108,30 @@ def measure_scenes(arguments: argparse.Namespace) -> None:
         if arguments.each:
             for play, row in zip(plays, rows, strict=True):
                 print_rows(f"  {play.name}", [row])
+    sample = load_marked_series(SAMPLE)
+    print_borders("the sample series", sample, [ways["scenes found"](episode) for episode in sample.episodes])
 
 
-def print_rows(name: str, rows: Sequence[tuple[float, ...]], note: str = "") -> None:
-    """The median of each column."""
+def print_rows(name: str, rows: Sequence[Scores], note: str = "") -> None:
+    """The median of each column, and the mean of the first where there are several rows."""
     columns = zip(zip(*rows, strict=True), (12, 8, 8, 12), strict=True)
-    print(f"{name:<34}" + "".join(f"{statistics.median(column):>{width}.3f}" for column, width in columns) + note)
+    medians = "".join(f"{statistics.median(column):>{width}.3f}" for column, width in columns)
+    mean = f"   mean {statistics.mean(row[0] for row in rows):.3f}" if len(rows) > 1 else ""
+    print(f"{name:<34}{medians}{mean}{note}")
+
+
+def print_borders(name: str, play: Play, divided: Sequence[Sequence[int]]) -> None:
+    """How many borders of a series are found, how many of those that are found are wrong, and its scores."""
+    right = found = true = 0
+    for episode, scenes in zip(play.episodes, divided, strict=True):
+        borders = set(find_borders(episode.scenes))
+        cuts = find_borders(scenes)
+        right, found, true = right + len(borders.intersection(cuts)), found + len(cuts), true + len(borders)
+    print_rows(name, [score(play, divided)], f"   {right} of {true} borders found, {found - right} of {found} wrong")
+
+
+def find_borders(scenes: Sequence[int]) -> list[int]:
+    return [at for at, (first, second) in enumerate(itertools.pairwise(scenes), 1) if first != second]
 
 
 def load_play(folder: Path) -> Play:
@@ -128,6 +149,20 @@ def load_play(folder: Path) -> Play:
             pair = sorted(person(row[end]) or "" for end in ("source", "target"))
             if pair[0] and pair[0] != pair[1]:
                 edges[pair[0], pair[1]] = max(edges[pair[0], pair[1]], int(row["scenes"]))
+    return Play(folder.name, episodes, edges)
+
+
+def load_marked_series(folder: Path) -> Play:
+    """The episodes of a series whose transcripts mark scenes; the truth is made from the marks."""
+    series = open_series(folder)
+    lines = spoken_lines(load_lines(series)[0])
+    lines = lines[lines["scene"].notna()]
+    episodes, edges = [], Counter[Pair]()
+    for _, part in lines.groupby(["season", "episode"]):
+        people = [series.characters.resolve(name) for name in part["speaker"]]
+        speakers = [None if name == UNKNOWN else name for name in people]
+        episodes.append(Episode(speakers, part["line"].tolist(), part["scene"].astype(int).tolist()))
+        edges += copresence(speakers, episodes[-1].scenes)
     return Play(folder.name, episodes, edges)
 
 
@@ -171,7 +206,7 @@ def measure_renard(python: Path, plays: Sequence[Play]) -> None:
         print(f"{name:<34}{'-':>12}{statistics.median(scores):>8.3f}{'-':>8}{'-':>12}{seconds}")
 
 
-def score(play: Play, divided: Sequence[Sequence[int]]) -> tuple[float, float, float, float]:
+def score(play: Play, divided: Sequence[Sequence[int]]) -> Scores:
     """Weighted and unweighted F1 of the edges, Pk and WindowDiff, of the scenes of each episode."""
     found: Counter[Pair] = Counter()
     for episode, scenes in zip(play.episodes, divided, strict=True):

@@ -6,8 +6,9 @@
 
 A semi-Markov model of second order (Sarawagi and Cohen 2004): a scene is scored by its length, its number of speakers,
 how often they come again (a Dirichlet compound multinomial, as in Eisenstein and Barzilay 2008, there with words), who
-speaks nowhere else, and how often the stage would be empty inside it; two neighbours by how many people they share; a
-cut by the score of its gap. Scenes begin and end at ``places``: the likely gaps, the start and the end.
+speaks nowhere else, how often the stage would be empty inside it, whether its halves have the same cast and how likely
+the gaps inside it are (``scene_shape``); two neighbours by how many people they share; a cut by the score of its gap.
+Scenes begin and end at ``places``: the likely gaps, the start and the end.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from character_network.gap_features import nearest_lines, number_people, presence
+from character_network.scene_shape import compare_halves, weigh_gaps_inside
 
 Numbers = NDArray[np.float64]
 
 CONCENTRATION = 1.0  # of the Dirichlet prior over a scene's speakers
 LINES_A_CANDIDATE, MOST_CANDIDATES = 7, 45  # no more candidates than that: the search takes their cube
-SCENE_FEATURES, PAIR_FEATURES = 16, 7
+SCENE_FEATURES, PAIR_FEATURES = 24, 7
 IMPOSSIBLE = -1e9  # a score
 
 
@@ -151,7 +153,8 @@ class Divisions:
             self._log_likelihood(counts) / 10, length, length**2, self._lengths / 50.0, people / 5,
             np.log(np.maximum(people, 1)), people <= 1, self._lengths <= 2, self._lengths <= 6, np.log1p(empty),
             np.log1p(empty_inside), empty_inside > 0, people * length / 10, only_here / 5,
-            only_here / np.maximum(people, 1), again / 5,
+            only_here / np.maximum(people, 1), again / 5, *compare_halves(self._spoken, self.places),
+            *weigh_gaps_inside(self.gap_scores),
         )  # fmt: skip
         return np.stack([np.asarray(column, float) for column in columns], -1)
 

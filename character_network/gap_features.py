@@ -17,14 +17,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from character_network.gap_wording import (
-    Wording,
-    cohesion,
-    read_wording,
-    speech_features,
-    split_words,
-    wording_features,
-)
+from character_network.gap_talk import talk_elsewhere
+from character_network.gap_wording import cohesion, sentence_features, speech_features, wording_features
+from character_network.wording import Wording, read_wording, split_words
 
 Numbers = NDArray[np.float64]
 Whole = NDArray[np.int32]
@@ -62,9 +57,9 @@ def gap_features(speakers: Sequence[str | None], lines: Sequence[str]) -> Number
     wording = read_wording(lines)
     turns = _distances(presence(ids, len(people)))
     parts = (
-        _cast_change(turns, ids), cohesion(wording), wording_features(wording, lines),
-        _calls(people, turns, wording), _arrivals(turns), speech_features(wording, lines), _dips(turns),
-        _same_speaker(speakers),
+        _cast_change(turns, ids), cohesion(wording), wording_features(wording, lines), sentence_features(wording),
+        speech_features(wording, lines), _calls(people, turns, wording), _arrivals(turns), _dips(turns),
+        talk_elsewhere(ids, len(people)), _same_speaker(speakers),
     )  # fmt: skip
     return np.column_stack([np.ones(len(lines) - 1), *parts])
 

@@ -1,78 +1,43 @@
 """What speaks for a new scene in the words on either side of a gap: a part of ``gap_features``.
 
-Words that go on (cohesion), words of parting before and of opening after, marks and lengths, a rhyme at the end.
+Words that go on (cohesion), words of parting before and of opening after, somebody announced ("Here comes Dustin"), who
+is addressed, marks and lengths, a rhyme at the end.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from character_network.scene_words import ANSWERS, OPENINGS, PARTING, TOGETHER
+from character_network.scene_words import (
+    ANSWERS,
+    COMING,
+    IMPERATIVES,
+    LISTENER,
+    OPENINGS,
+    PARTING,
+    PLANS,
+    SPEAKER,
+    TOGETHER,
+)
+from character_network.wording import WORD, Wording
 
 Numbers = NDArray[np.float64]
-Whole = NDArray[np.int64]
 
-WORD_WINDOWS = (4, 8, 16)  # lines on either side
+WORD_WINDOWS = (1, 2, 4, 8, 16)  # lines on either side
 PARTING_WORDS = 15  # the last of a line, searched for words of parting
+COMING_WORDS = 20  # the last of a line, searched for somebody announced
 SHORT_WORD = 3  # letters; shorter words say nothing of what is talked about
 LONG_SPEECH = 40  # words
+MOST_MARKS = 10  # of sentences in a line; more make no difference
 VERSE_WORDS = (6, 11)  # in a line of verse of five feet, or a little more
-WORD = re.compile(r"[a-z]+")
-WORD_OR_END = re.compile(r"[a-z]+|\n")
-APOSTROPHE = re.compile("['’]")
 ANY_WORD = re.compile(r"[A-Za-z'’]+")
 LATER_CAPITAL = re.compile(r"[^A-Za-z'’][A-Z]")  # of a word that is not the first
 VOWELS_TO_END = re.compile(r"[aeiouy]+[^aeiouy]*$")
 SILENT_E = re.compile(r"[aeiouy]+[^aeiouy]+e$")
-
-
-@dataclass(frozen=True)
-class Wording:
-    """The words of an episode as numbers.
-
-    ``numbers``: of each word of the vocabulary, in order. ``words``: all words in order. ``starts``, ``ends``: of each
-    line among them.
-    """
-
-    numbers: dict[str, int]
-    words: Whole
-    starts: Whole
-    ends: Whole
-
-    @property
-    def lines(self) -> Whole:
-        """The line of each word."""
-        return np.repeat(np.arange(len(self.starts)), self.ends - self.starts)
-
-    def counts(self, known: Collection[str], starts: Whole, ends: Whole) -> Whole:
-        """How many words from each start to its end are known."""
-        table = np.zeros(len(self.numbers), bool)
-        table[[self.numbers[word] for word in known if word in self.numbers]] = True
-        sums = np.concatenate([[0], table[self.words].cumsum()])
-        return np.asarray(sums[ends] - sums[starts])
-
-
-def split_words(text: str) -> list[str]:
-    """Words in small letters, without apostrophes: "Let's go" gives lets, go."""
-    return WORD.findall(APOSTROPHE.sub("", text.lower()))
-
-
-def read_wording(lines: Sequence[str]) -> Wording:
-    """The words of all lines, found in one pass; as ``split_words`` finds them."""
-    text = "\n".join([line.replace("\n", " ") for line in lines]).lower()
-    numbers: defaultdict[str, int] = defaultdict(lambda: len(numbers) - 1)
-    numbers["\n"]  # the end of a line: -1
-    found = WORD_OR_END.findall(APOSTROPHE.sub("", text) + "\n")
-    ids = np.fromiter(map(numbers.__getitem__, found), np.int64, len(found))
-    ends = np.flatnonzero(ids < 0) - np.arange(len(lines))
-    del numbers["\n"]
-    return Wording(dict(numbers), ids[ids >= 0], np.concatenate([[0], ends[:-1]]), ends)
 
 
 def cohesion(wording: Wording) -> Numbers:
@@ -109,11 +74,11 @@ def _rare_words(wording: Wording) -> Numbers:
 def wording_features(wording: Wording, lines: Sequence[str]) -> Numbers:
     """Words of parting before, an answer or an opening after, marks at the ends, lengths, the edges of the episode."""
     starts, ends = wording.starts, wording.ends
-    late, first = np.maximum(starts, ends - PARTING_WORDS), np.minimum(starts + 1, ends)
+    late = np.maximum(starts, ends - PARTING_WORDS)
     parting = wording.counts(PARTING, late, ends).astype(float)
     near = np.convolve(parting, np.ones(3))[: len(lines)]
     ours = wording.counts(TOGETHER, late, ends) > 0
-    answer, opening = wording.counts(ANSWERS, starts, first), wording.counts(OPENINGS, starts, first)
+    answer, opening = wording.opens(ANSWERS, starts, ends), wording.opens(OPENINGS, starts, ends)
     lengths = np.log1p(ends - starts)
     marks = np.array([line.rstrip()[-1:] for line in lines])
     asks, breaks = marks == "?", np.logical_or.reduce([marks == mark for mark in "—–-,"])
@@ -123,6 +88,35 @@ def wording_features(wording: Wording, lines: Sequence[str]) -> Numbers:
         asks[:-1], asks[1:], breaks[:-1], (marks == "!")[:-1], 1 / gaps, 1 / (len(lines) - gaps),
     )  # fmt: skip
     return np.column_stack(columns)
+
+
+def sentence_features(wording: Wording) -> Numbers:
+    """Somebody announced, plans and orders at the end of a line; who is meant, "I" or "you", on either side of the gap;
+    a question after it; how many sentences come before it.
+    """
+    starts, ends, last = wording.starts, wording.ends, wording.last_starts
+    columns = (
+        announced(wording)[:-1], wording.shares(PLANS, np.maximum(starts, ends - PARTING_WORDS), ends)[:-1],
+        wording.opens(IMPERATIVES, last, ends)[:-1], wording.shares(SPEAKER, last, ends)[:-1],
+        wording.shares(LISTENER, last, ends)[:-1], wording.shares(LISTENER, starts, wording.first_ends)[1:],
+        wording.asks[1:], np.minimum(wording.marks, MOST_MARKS)[:-1] / 5,
+    )  # fmt: skip
+    return np.column_stack(columns)
+
+
+def announced(wording: Wording) -> NDArray[np.bool_]:
+    """Whether a line says among its last words that somebody comes, shape (lines,)."""
+    number, words = wording.numbers, wording.words
+    latest = np.maximum(wording.starts, wording.ends - COMING_WORDS)
+    found = np.zeros(len(latest), bool)
+    for phrase in COMING:
+        if all(word in number for word in phrase):
+            at = np.flatnonzero(words[: 1 - len(phrase)] == number[phrase[0]])
+            for place, word in enumerate(phrase[1:], 1):
+                at = at[words[at + place] == number[word]]
+            line = np.searchsorted(wording.starts, at, "right") - 1
+            found[line[(at >= latest[line]) & (at + len(phrase) <= wording.ends[line])]] = True
+    return found
 
 
 def speech_features(wording: Wording, lines: Sequence[str]) -> Numbers:

@@ -92,3 +92,75 @@ OPENINGS = frozenset(
         "hows",
     ]
 )
+PLANS = frozenset(
+    [
+        "will",
+        "shall",
+        "ill",
+        "well",
+        "till",
+        "anon",
+        "presently",
+        "straight",
+        "tomorrow",
+        "tonight",
+        "then",
+        "soon",
+    ]
+)
+IMPERATIVES = frozenset(
+    [
+        "come",
+        "go",
+        "lets",
+        "away",
+        "follow",
+        "on",
+        "take",
+        "bear",
+        "lead",
+        "bring",
+        "give",
+        "get",
+        "keep",
+        "make",
+        "fare",
+        "good",
+        "farewell",
+        "adieu",
+        "well",
+        "ill",
+    ]
+)
+SPEAKER = frozenset(["i", "me", "my", "mine"])
+LISTENER = frozenset(["you", "your", "thou", "thee", "thy", "thine", "sir", "lord", "madam"])
+# Somebody comes while the scene goes on.
+COMING = (
+    ("here", "comes"),
+    ("here", "come"),
+    ("comes", "here"),
+    ("he", "comes"),
+    ("she", "comes"),
+    ("they", "come"),
+    ("whos", "there"),
+    ("whos", "here"),
+    ("who", "is", "there"),
+    ("look", "where"),
+    ("look", "who"),
+    ("see", "where"),
+    ("see", "who"),
+    ("but", "soft"),
+    ("come", "in"),
+    ("what", "news"),
+    ("who", "comes"),
+    ("here", "is"),
+    ("there", "he", "is"),
+    ("there", "she", "is"),
+    ("stand", "forth"),
+    ("call", "him"),
+    ("call", "her"),
+    ("bring", "him"),
+    ("bring", "her"),
+    ("bring", "them"),
+    ("how", "now"),
+)

@@ -11,7 +11,8 @@ import pytest
 
 from character_network.divisions import PAIR_FEATURES, SCENE_FEATURES, Divisions, SceneModel
 from character_network.gap_features import CAST_WINDOWS, gap_features
-from character_network.gap_wording import WORD_WINDOWS, cohesion, read_wording, split_words
+from character_network.gap_wording import WORD_WINDOWS, cohesion
+from character_network.wording import read_wording, split_words
 
 NAMES = ("Ada", "Ben", "Cy", "Dot", "Eve", None)
 EMPTY, EMPTY_INSIDE = 9, 10  # columns of the scene features

@@ -61,5 +61,5 @@ def test_found_scenes_of_the_sample_agree_with_the_marked_ones() -> None:
         right, found, true = right + int((cuts & borders).sum()), found + int(cuts.sum()), true + int(borders.sum())
         assert part["scene"].is_monotonic_increasing
     assert UNKNOWN in set(marked["person"])  # nobody in particular does not stop the search
-    assert right >= 0.8 * found  # 15 of 17 when the weights were fitted
-    assert right >= 0.35 * true  # 15 of 41
+    assert right >= 0.85 * found  # 17 of 18 when the weights were fitted, to these episodes too
+    assert right >= 0.35 * true  # 17 of 41
