@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING
 
 from utils.command_line import DONE, Parser, add_common_arguments, build_settings, run_command
 from utils.errors import UsageError
+from utils.retyping import retype
 from utils.series_jobs import add_series_arguments, one_folder, run_series, several_folders
 
 if TYPE_CHECKING:
     from character_network.network import Network
 
+COMMAND = "python -m character_network"
+
 
 def build_parser() -> Parser:
-    parser = Parser(prog="python -m character_network", description="Who belongs with whom in a series.")
+    parser = Parser(prog=COMMAND, description="Who belongs with whom in a series.")
     add_series_arguments(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the page, pictures and tables (needed without --accept)"
@@ -52,7 +55,7 @@ def main(given: Sequence[str]) -> int:
     if arguments.out is None or arguments.alias_of:
         raise UsageError(
             "--alias-of goes with --accept." if arguments.alias_of else "a network needs a folder.",
-            remedies=[("Name it", "python -m character_network --out runs/network")],
+            remedies=[("Accept a name", "--accept NAME") if arguments.alias_of else ("Name it", "--out runs/network")],
         )
     if folders:
         from character_network.series_job import make_network
@@ -69,7 +72,7 @@ def main(given: Sequence[str]) -> int:
     if arguments.json:
         print(json.dumps(summary, ensure_ascii=False, indent=2))
     else:
-        print_summary(summary)
+        print_summary(summary, retype(COMMAND, ["--data", str(settings.paths.data)], ["--accept"]))
     return DONE
 
 

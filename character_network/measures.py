@@ -27,8 +27,10 @@ def build_graph(ties: pd.DataFrame, weights: Mapping[str, float], people: list[s
 
     graph = nx.Graph()
     graph.add_nodes_from(people or [])
-    for row in weigh(ties, weights).to_dict("records"):
-        graph.add_edge(row["source"], row["target"], **{key: row[key] for key in (*KINDS, "weight")})
+    pairs, keys = weigh(ties, weights), (*KINDS, "weight")
+    values = zip(*(pairs[key].tolist() for key in keys), strict=True)
+    for first, second, row in zip(pairs["source"].tolist(), pairs["target"].tolist(), values, strict=True):
+        graph.add_edge(first, second, **dict(zip(keys, row, strict=True)))
     return graph
 
 

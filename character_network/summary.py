@@ -42,8 +42,8 @@ def first_by_episode(network: Network) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in first.to_dict("records")]
 
 
-def print_summary(summary: dict[str, Any]) -> None:
-    """The summary for people."""
+def print_summary(summary: dict[str, Any], accept: str) -> None:
+    """The summary for people. ``accept``: the command that accepts a name, which follows it."""
     print(f"{summary['title']}: {summary['people']} people, {summary['ties']} ties, {summary['scenes']} scenes")
     print(f"  {summary['scene_method']}")
     print(f"\n{'most central':<24}{'strength':>9}{'between':>9}{'PageRank':>10}{'lines':>7}")
@@ -62,7 +62,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     for names in summary["communities"]:
         print(f"  {', '.join(names[:8])}" + (f" and {len(names) - 8} more" if len(names) > 8 else ""))
     if summary["suggestions"]:
-        print("\nnames that nobody owns (accept one:  --accept NAME  or  --accept NAME --alias-of CHARACTER)")
+        print(f"\nnames that nobody owns; accept one:  {accept} NAME    (or: NAME --alias-of CHARACTER)")
         for each in summary["suggestions"]:
             like = f", like {each['alias_of']}" if each["alias_of"] else ""
             print(f"  {each['name']} ({each['count']} x, {each['evidence']}{like})")

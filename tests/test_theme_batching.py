@@ -407,3 +407,20 @@ def test_auto_measures_once_and_another_run_keeps_to_it(
     few = scorer(bart, tmp_path / "cache", settings)
     few.logits(texts[:3], THEMES)
     assert few.precision == "float32"
+
+
+@pytest.mark.parametrize(
+    ("labels", "positions"),
+    [
+        ({"contradiction": 0, "neutral": 1, "entailment": 2}, (2, 0)),  # distilbart-mnli
+        ({"ENTAILMENT": 0, "NEUTRAL": 1, "CONTRADICTION": 2}, (0, 2)),
+        ({"contradiction": 0, "entailment": 1, "neutral": 2}, (1, 0)),  # the cross-encoders
+        ({"entailment": 0, "contradiction": 1, "neutral": 2}, (0, 1)),
+        ({"neutral": 0, "contradiction": 1, "entailment": 2}, (2, 1)),
+        ({"entailment": 0, "not_entailment": 1}, (0, 1)),
+    ],
+)
+def test_entailment_and_contradiction_are_found_in_any_order(
+    labels: dict[str, int], positions: tuple[int, int]
+) -> None:
+    assert entailment_labels(labels) == positions

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from config import Settings
 from utils.announcements import Announcements
 from utils.command_line import DONE, Parser, add_common_arguments, build_settings, run_command
+from utils.retyping import retype
 
 if TYPE_CHECKING:
     from text_classification.evaluation import Evaluation
@@ -67,11 +68,11 @@ def main(given: Sequence[str]) -> int:
         "locations.scene_lines": arguments.scene_lines,
         "locations.allow_new_places": arguments.allow_new_places or None,
     }
-    return locate(arguments, build_settings(arguments, PROGRAM, flags))
+    return locate(arguments, build_settings(arguments, PROGRAM, flags), given)
 
 
-def locate(arguments: argparse.Namespace, settings: Settings) -> int:
-    from text_classification.classifier import LocationClassifier
+def locate(arguments: argparse.Namespace, settings: Settings, given: Sequence[str]) -> int:
+    from text_classification.classifier import COMMAND, LocationClassifier
     from text_classification.uncertainty import most_uncertain
     from utils.places import load_places
     from utils.series import load_lines, open_series, spoken_lines
@@ -84,6 +85,7 @@ def locate(arguments: argparse.Namespace, settings: Settings) -> int:
     classifier = LocationClassifier(
         places, settings, model=arguments.model, trained=arguments.out / TRAINED,
         resolve=series.characters.resolve, announcements=Announcements(),
+        other_model=lambda model: retype(COMMAND, given, ["--model", model]),
     )  # fmt: skip
     spoken, labels = spoken_lines(lines), store.list()
     results = classifier.classify(spoken, labels)

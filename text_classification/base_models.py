@@ -7,16 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from text_classification.contract import TFIDF
 from utils.errors import BaseModelError
 from utils.hub import HubState
 from utils.hub_models import cached_model, fetch_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-GO_WITHOUT = ("Go without", f"--model {TFIDF}")
-CONNECT = "check the connection, or give a folder with the base: locations.base in aws_config.yaml"
 
 
 def find_base(wanted: str, check_hub: Callable[[], HubState], token: str = "") -> Path | HubState:
@@ -29,12 +25,11 @@ def find_base(wanted: str, check_hub: Callable[[], HubState], token: str = "") -
     if (folder / "config.json").is_file():
         return folder.resolve()
     if folder.exists():
-        raise BaseModelError(f"{wanted} holds no model: there is no config.json in it.", remedies=[GO_WITHOUT])
+        raise BaseModelError(f"{wanted} holds no model: there is no config.json in it.")
     if wanted.count("/") > 1 or wanted.startswith((".", "/", "~")):
         raise BaseModelError(
             f"no model '{wanted}'.",
             instead="A base is a folder with config.json or a repository of the hub.",
-            remedies=[GO_WITHOUT],
         )
     cached = cached_model(wanted)
     if cached:
@@ -81,7 +76,7 @@ def load_classifier(folder: Path, **config: Any) -> PreTrainedModel:
 def cannot_load(name: str, error: Exception) -> BaseModelError:
     """The sentence for a model that cannot be had or read."""
     first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return BaseModelError(f"location model {name} cannot be loaded: {first}", remedies=[GO_WITHOUT])
+    return BaseModelError(f"location model {name} cannot be loaded: {first}")
 
 
 def choose_device() -> tuple[str, str]:

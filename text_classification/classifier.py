@@ -8,15 +8,15 @@ classifier.evaluate(lines, labels).table()
 from __future__ import annotations
 
 import logging
-import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config import Settings
-from text_classification.base_models import CONNECT, find_base
+from text_classification.base_models import find_base
 from text_classification.contract import AUTO, DISTILBERT, MAJORITY, MENTIONS, TFIDF
 from text_classification.labels import Label, match_labels
 from text_classification.scene_texts import Key, Scene, build_scenes
@@ -24,6 +24,7 @@ from utils.announcements import Announcement, Announcements
 from utils.errors import BaseModelError, DataError
 from utils.hub import HubState, check_hub
 from utils.places import EXAMPLE, Places, load_places
+from utils.retyping import retype
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FEATURE = "locations"
+COMMAND = "python -m text_classification"
 METHODS = {
     MAJORITY: "the place with the most labels",
     MENTIONS: "the places that are named",
@@ -76,6 +78,8 @@ class LocationClassifier:
         resolve: the name of a speaker (``Cast.resolve``).
         announcements: hears of each step down.
         hub: asked whether the hub answers (default: :func:`utils.hub.check_hub`).
+        other_model: tells how to have the model of a name instead, where this one fails; default: the command for a
+            shell.
 
     Raises:
         DataError: the file of places is not valid.
@@ -91,11 +95,13 @@ class LocationClassifier:
         resolve: Callable[[str], str] = str,
         announcements: Announcements | None = None,
         hub: Callable[[], HubState] | None = None,
+        other_model: Callable[[str], str] | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.places = load_places(locations) if isinstance(locations, Path) else locations or Places()
         self.announcements = announcements if announcements is not None else Announcements()
         self._wanted, self._trained, self._resolve = model, trained, resolve
+        self._other_model = other_model or (lambda name: self._command("--model", name))
         self._hub = hub or (lambda: check_hub(self.settings.hub.reach_timeout_seconds))
 
     def classify(self, lines: pd.DataFrame, labels: Iterable[Label] = ()) -> LocationResults:
@@ -115,8 +121,9 @@ class LocationClassifier:
         from text_classification.results import build_results
 
         known = self._gather(lines, labels)
-        kind = self._choose(known)
-        fitted = self._fit(kind, *known.training)
+        with self._remedied():
+            kind = self._choose(known)
+            fitted = self._fit(kind, *known.training)
         placed = {place for place, _ in known.places.values()}
         places = sorted({*self.places.names, *placed, *fitted.classes})
         shares = np.zeros((len(known.scenes), len(places)))
@@ -153,12 +160,13 @@ class LocationClassifier:
                 ],
             )
         settings = self.settings.locations
-        kinds = list(dict.fromkeys([self._choose(known), *more, MENTIONS, MAJORITY]))
-        fits: dict[str, Fit] = {kind: self._fit_of(kind) for kind in kinds}
-        return evaluate(
-            fits, [known.scenes[at] for at in known.numbers], truth, threshold=settings.least_probability,
-            folds=settings.folds, resamples=settings.resamples, seed=settings.seed,
-        )  # fmt: skip
+        with self._remedied():
+            kinds = list(dict.fromkeys([self._choose(known), *more, MENTIONS, MAJORITY]))
+            fits: dict[str, Fit] = {kind: self._fit_of(kind) for kind in kinds}
+            return evaluate(
+                fits, [known.scenes[at] for at in known.numbers], truth, threshold=settings.least_probability,
+                folds=settings.folds, resamples=settings.resamples, seed=settings.seed,
+            )  # fmt: skip
 
     def _gather(self, lines: pd.DataFrame, labels: Iterable[Label]) -> _Known:
         from text_classification.results import LABELLED, MARKED
@@ -210,9 +218,9 @@ class LocationClassifier:
             raise BaseModelError(
                 f"{name} cannot be had: {base.why}.",
                 instead=f"Models are {', '.join(METHODS)}, a folder, or a repository of the hub.",
-                remedies=[("To have it", CONNECT), ("Go without", self._command("--model", TFIDF))],
+                remedies=[("To have it", self._connect())],
             )
-        self._step_down("a DistilBERT", TFIDF, base.why, CONNECT)
+        self._step_down("a DistilBERT", TFIDF, base.why, self._connect())
         return TFIDF
 
     def _too_few(self, known: _Known) -> str | None:
@@ -228,18 +236,30 @@ class LocationClassifier:
                 f"{wanted} cannot learn: {reason}.",
                 remedies=[
                     ("Label", self._command("--label-next", "10")),
-                    ("Or go by names of places", self._command("--model", MENTIONS)),
+                    ("Or go by names of places", self._other_model(MENTIONS)),
                 ],
             )
-        remedy = f"{self._command('--label-next', '10')} shows scenes to label, --labels FILE.csv reads the labels"
+        remedy = f"{self._command('--label-next', '10')} shows scenes to label; {self._command('--labels', 'FILE.csv')}"
+        remedy += " reads the labels"
         self._step_down("a trained model" if wanted == AUTO else METHODS.get(wanted, wanted), MENTIONS, reason, remedy)
         return MENTIONS
+
+    def _connect(self) -> str:
+        return f"check the connection, or give a folder with the base: {self._other_model('FOLDER')}"
+
+    @contextmanager
+    def _remedied(self) -> Iterator[None]:
+        """Whoever meets an error of a model is told how to go on without it."""
+        try:
+            yield
+        except BaseModelError as error:
+            error.remedies.append(("Go without", self._other_model(TFIDF)))
+            raise
 
     def _command(self, *flags: str) -> str:
         """A command to type for the series of the settings."""
         out = self._trained.parent if self._trained else RESULTS
-        given = ["--data", str(self.settings.paths.data), "--out", str(out), *flags]
-        return shlex.join(["python", "-m", "text_classification", *given])
+        return retype(COMMAND, ["--data", str(self.settings.paths.data), "--out", str(out)], flags)
 
     def _train_remedy(self) -> str:
         """How to have a trained model; only the command itself finds it in its folder of results by itself."""
@@ -287,7 +307,7 @@ class LocationClassifier:
         name = self.settings.locations.base if kind == DISTILBERT else kind
         base = find_base(name, self._hub, self.settings.secrets.hf_token.reveal())
         if isinstance(base, HubState):
-            raise BaseModelError(f"{kind} cannot be had: {base.why}.", remedies=[("To have it", CONNECT)])
+            raise BaseModelError(f"{kind} cannot be had: {base.why}.", remedies=[("To have it", self._connect())])
         model = FineTunedClassifier(base, self.settings.locations)
         model.fit(texts, labels, None, groups)
         fitted = model.calibrated()

@@ -138,7 +138,7 @@ class LocationResults:
         """A table for people: scene, place, where that comes from, how sure."""
         rows = [("scene", "location", "from", "sure", "first line")]
         for scene, row in zip(self.scenes[:MOST_ROWS_SHOWN], self.frame.to_dict("records"), strict=False):
-            told = row["location"] if row["location"] != UNKNOWN else f"{UNKNOWN} ({row['guess'] or 'no idea'}?)"
+            told = row["location"] if row["location"] != UNKNOWN else _told_unknown(row["guess"])
             who, line = scene.turns[0]
             quote = f"{who}: {line}"
             quote = quote if len(quote) <= QUOTE else f"{quote[: QUOTE - 1]}…"
@@ -198,3 +198,8 @@ def build_results(
 def _is_ahead(shares: NDArray[np.float64]) -> bool:
     """Whether one place is likelier than all others."""
     return bool((shares > shares.max() - 1e-9).sum() == 1)
+
+
+def _told_unknown(guess: str) -> str:
+    """Unknown, and what it may be, where anything speaks for a place."""
+    return f"{UNKNOWN} ({guess}?)" if guess else UNKNOWN

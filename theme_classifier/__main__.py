@@ -11,19 +11,21 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from config import THEME_PRECISIONS, Settings
-from theme_classifier.classifier import ThemeClassifier
+from theme_classifier.classifier import COMMAND, ThemeClassifier
 from utils.announcements import Announcements
 from utils.command_line import DONE, Parser, add_common_arguments, build_settings, run_command
+from utils.retyping import retype
 from utils.series_jobs import add_series_arguments, one_folder, run_series, several_folders
 
 PROGRAM = "theme_classifier"
 
 
 def build_parser() -> Parser:
-    parser = Parser(prog=f"python -m {PROGRAM}", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(prog=COMMAND, description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add_series_arguments(parser)
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="folder for themes.json, themes.csv, lines.csv"
@@ -54,18 +56,20 @@ def main(given: Sequence[str]) -> int:
     if folders := several_folders(arguments):
         from theme_classifier.series_job import score_series
 
-        return run_series(score_series, folders, arguments, settings, names, arguments.model)
-    return classify(arguments, settings, names)
+        job = partial(score_series, given=tuple(given))
+        return run_series(job, folders, arguments, settings, names, arguments.model)
+    return classify(arguments, settings, names, given)
 
 
-def classify(arguments: argparse.Namespace, settings: Settings, names: Sequence[str]) -> int:
+def classify(arguments: argparse.Namespace, settings: Settings, names: Sequence[str], given: Sequence[str]) -> int:
     from utils.series import load_lines, open_series, spoken_lines
 
     series = open_series(settings.paths.data)
     # The notes of the result repeat what was announced, so that a file of results says it, too.
     classifier = ThemeClassifier(
-        names, settings, model=arguments.model, folder=series.folder, announcements=Announcements()
-    )
+        names, settings, model=arguments.model, folder=series.folder, announcements=Announcements(),
+        other_model=lambda model: retype(COMMAND, given, ["--model", model]),
+    )  # fmt: skip
     lines, _ = load_lines(series)
     scores = classifier.score(spoken_lines(lines))
     files = scores.save(arguments.out)

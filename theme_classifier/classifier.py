@@ -8,16 +8,18 @@ scores = classifier.score(lines)                    # of scenes, episodes and se
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from config import Settings
-from theme_classifier.models import CONNECT, LEXICAL, ModelPlace, find_model
+from theme_classifier.models import LEXICAL, ModelPlace, find_model
 from theme_classifier.themes import Theme, choose_themes, without_seeds
 from utils.announcements import Announcement, Announcements
 from utils.errors import BaseModelError, UsageError
 from utils.hub import HubState, check_hub
+from utils.retyping import retype
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 FEATURE = "themes"
 SEED_WORDS = "seed words"
+COMMAND = "python -m theme_classifier"
+RESULTS = "results/themes"  # of the command that is told, where nobody has named a folder
 Progress = Callable[[int, int], None]
 
 
@@ -57,6 +61,8 @@ class ThemeClassifier:
         folder: series folder, whose themes.json gives seed words.
         announcements: hears of each step down.
         hub: asked whether the hub answers (default: :func:`utils.hub.check_hub`).
+        other_model: tells how to have the model of a name instead, where this one fails; default: the command for a
+            shell.
 
     Raises:
         DataError: no such theme can be, or a themes.json is not valid.
@@ -72,12 +78,14 @@ class ThemeClassifier:
         folder: Path | None = None,
         announcements: Announcements | None = None,
         hub: Callable[[], HubState] | None = None,
+        other_model: Callable[[str], str] | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.themes: list[Theme] = choose_themes(themes, folder)
         self.announcements = announcements if announcements is not None else Announcements()
         self._wanted = model
         self._hub = hub or (lambda: check_hub(self.settings.hub.reach_timeout_seconds))
+        self._other_model = other_model or self._command
         self._scorer: Scorer | None = None
         self._chosen = False
         _check_template(self.settings.themes.hypothesis_template)
@@ -90,7 +98,7 @@ class ThemeClassifier:
         """
         self._settle_scorer()
         other = ThemeClassifier(themes, self.settings, folder=folder, announcements=Announcements(quiet=True))
-        other._scorer, other._chosen = self._scorer, True
+        other._scorer, other._chosen, other._other_model = self._scorer, True, self._other_model
         for announcement in self.announcements:
             other.announcements.add(announcement)
         return other
@@ -122,7 +130,8 @@ class ThemeClassifier:
             from theme_classifier.lexical import score_by_words
 
             return pd.DataFrame(score_by_words(list(texts), self.themes), columns=self.names)
-        logits = self._scorer.logits(list(texts), self.names, progress)
+        with self._remedied():
+            logits = self._scorer.logits(list(texts), self.names, progress)
         return pd.DataFrame(to_scores(logits, self.settings.themes.multi_label), columns=self.names)
 
     def score(
@@ -160,7 +169,20 @@ class ThemeClassifier:
 
     def _settle_scorer(self) -> None:
         if not self._chosen:
-            self._scorer, self._chosen = self._choose_scorer(), True
+            with self._remedied():
+                self._scorer, self._chosen = self._choose_scorer(), True
+
+    @contextmanager
+    def _remedied(self) -> Iterator[None]:
+        """Whoever meets an error of the model is told how to go on without it."""
+        try:
+            yield
+        except BaseModelError as error:
+            error.remedies.append(("Go without", self._other_model(LEXICAL)))
+            raise
+
+    def _command(self, model: str) -> str:
+        return retype(COMMAND, ["--data", str(self.settings.paths.data), "--out", RESULTS], ["--model", model])
 
     def _choose_scorer(self) -> Scorer | None:
         """What scores; None: seed words."""
@@ -189,13 +211,11 @@ class ThemeClassifier:
             return None
         return SinglePassScorer(place, cache_file)
 
-    def _step_down(self, wanted: str, why: str, remedy: str = CONNECT) -> None:
+    def _step_down(self, wanted: str, why: str, remedy: str = "") -> None:
         """Go on with seed words, and say so. Raises BaseModelError: the model was asked for by name."""
+        remedy = remedy or f"check the connection, or give a folder with the model: {self._other_model('FOLDER')}"
         if self._wanted:
-            raise BaseModelError(
-                f"theme model {wanted} cannot be had: {why}.",
-                remedies=[("To have it", remedy), ("Go without", f"--model {LEXICAL}")],
-            )
+            raise BaseModelError(f"theme model {wanted} cannot be had: {why}.", remedies=[("To have it", remedy)])
         got = f"{SEED_WORDS}, which see words and not what is meant"
         self.announcements.add(Announcement(FEATURE, wanted, got, why, remedy))
         self._tell_of_seeds()

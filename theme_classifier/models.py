@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LEXICAL = "lexical"
-GO_WITHOUT = ("Go without", f"--model {LEXICAL}")
-CONNECT = "check the connection, or give a folder with the model: --model PATH"
 # Positions of these start after the padding's, so that they read fewer tokens than they have positions.
 OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert"}
 
@@ -46,12 +44,11 @@ def find_model(wanted: str, check_hub: Callable[[], HubState], token: str = "") 
     if (folder / "config.json").is_file():
         return _place(str(folder), str(folder.resolve()), folder / "config.json", _weights_sum(folder))
     if folder.exists():
-        raise BaseModelError(f"{wanted} holds no model: there is no config.json in it.", remedies=[GO_WITHOUT])
+        raise BaseModelError(f"{wanted} holds no model: there is no config.json in it.")
     if wanted.count("/") != 1 or wanted.startswith((".", "/", "~")):
         raise BaseModelError(
             f"no model '{wanted}'.",
             instead="A model is a folder with config.json or a repository of the hub (owner/name).",
-            remedies=[GO_WITHOUT],
         )
     snapshot = cached_model(wanted)
     if not snapshot:
@@ -69,7 +66,7 @@ def _place(name: str, location: str, config: Path, version: str) -> ModelPlace:
     try:
         kind = str(json.loads(config.read_text(encoding="utf-8")).get("model_type", ""))
     except (OSError, ValueError, AttributeError) as error:
-        raise BaseModelError(f"{config} does not describe a model: {error}", remedies=[GO_WITHOUT]) from None
+        raise BaseModelError(f"{config} does not describe a model: {error}") from None
     identity = f"{Path(name).name}@{version}"
     return ModelPlace(name, location, identity, "gliclass" in kind.casefold())
 
@@ -84,7 +81,7 @@ def _weights_sum(folder: Path) -> str:
 def cannot_load(name: str, error: Exception) -> BaseModelError:
     """The sentence for a model that cannot be had or read."""
     first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return BaseModelError(f"theme model {name} cannot be loaded: {first}", remedies=[GO_WITHOUT])
+    return BaseModelError(f"theme model {name} cannot be loaded: {first}")
 
 
 def load_model(place: ModelPlace) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
@@ -111,7 +108,8 @@ def load_model(place: ModelPlace) -> tuple[PreTrainedTokenizerBase, PreTrainedMo
 
 
 def entailment_labels(label2id: Mapping[str, Any], name: str = "") -> tuple[int, int]:
-    """The positions of entailment and of contradiction, found as transformers' zero-shot pipeline finds them.
+    """The positions of entailment and of contradiction: by their names, and where no label is named contradiction as
+    transformers' zero-shot pipeline finds it (which takes neutral for it where that is the first or the last label).
 
     Raises:
         BaseModelError: no label is about entailment.
@@ -121,9 +119,9 @@ def entailment_labels(label2id: Mapping[str, Any], name: str = "") -> tuple[int,
         raise BaseModelError(
             f"{name or 'the model'} is no NLI model: none of its labels is entailment.",
             instead=f"Its labels: {', '.join(label2id)}",
-            remedies=[("Use the default", "leave out --model"), GO_WITHOUT],
         )
-    return found[0], (len(label2id) - 1 if found[0] == 0 else 0)
+    against = [at for label, at in label2id.items() if label.lower().startswith("contradict")]
+    return found[0], against[0] if against else (len(label2id) - 1 if found[0] == 0 else 0)
 
 
 def longest_input(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:

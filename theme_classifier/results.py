@@ -117,8 +117,9 @@ def _plain(row: dict[Any, Any]) -> dict[str, object]:
 
 def _summary_row(place: object, group: pd.DataFrame) -> tuple[str, str, str, str]:
     season, episode = place if isinstance(place, tuple) else (0, 0)
-    named = [f"{row.theme} {row.score:.3f}" for row in group.head(2).itertuples()]
-    first = group.iloc[0]["lines"]
+    carried = group[group["score"].round(3) > 0].head(2)  # what is shown as 0.000 is not the strongest of anything
+    named = [f"{row.theme} {row.score:.3f}" for row in carried.itertuples()] or ["none"]
+    first = group.iloc[0]["lines"] if len(carried) else []
     quote = f"{first[0]['speaker']}: {first[0]['line']}" if first else ""
     quote = quote if len(quote) <= 60 else f"{quote[:59]}…"
     return f"S{season:02d}E{episode:02d}", named[0], named[1] if len(named) > 1 else "", quote

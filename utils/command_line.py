@@ -17,6 +17,7 @@ from pathlib import Path
 
 from config import ConfigError, Secret, Settings, SuiteError, list_recipes, load_settings
 from utils.errors import UsageError
+from utils.retyping import complete_remedies, program_of
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -75,6 +76,7 @@ def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] |
         finally:
             sys.stdout.flush()  # here, where a closed pipe is no error, and not when the interpreter ends
     except SuiteError as error:
+        complete_remedies(error, program_of(main), given)
         return _fail(error, str(error), given, WRONG_USAGE if isinstance(error, UsageError | ConfigError) else FAILED)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

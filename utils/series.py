@@ -236,7 +236,7 @@ def _nothing_found(folder: Path, skipped: list[Note]) -> DataError:
 def _nothing_said(folder: Path, report: LoadReport) -> DataError:
     reasons = ", ".join(f"{count} x {reason}" for reason, count in report.counts()[DROPPED].most_common(5))
     return DataError(
-        f"no line of speech in the {len(report.files)} files of {folder}: {report.rows_in} rows were read.",
+        f"no line of speech in {folder} (files: {len(report.files)}, rows: {report.rows_in}).",
         instead=f"Dropped: {reasons}" if reasons else "The files hold a heading and nothing else.",
         remedies=[TRY_SAMPLE],
     )

@@ -71,7 +71,8 @@ def find_series(folder: Path) -> list[Path]:
         DataError: no such folder, or none with lines in it.
     """
     if not folder.is_dir():
-        raise DataError(f"no folder {folder}.", remedies=[("Give series one by one", "--data DIR DIR")])
+        remedy = ("Give series one by one", "with --data DIR DIR instead of --series")
+        raise DataError(f"no folder {folder}.", remedies=[remedy])
     found = sorted(each for each in folder.iterdir() if not each.name.startswith(".") and _has_lines(each))
     if not found:
         raise DataError(

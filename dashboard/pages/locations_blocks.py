@@ -101,7 +101,7 @@ def scene_block(case: UncertainScene | None, left: int) -> str:
     said = "".join(f"<li>{_speaker(who)}{escape(line)}</li>" for who, line in case.scene.turns)
     return (
         f'<section class="scenes to-label"><h3>{escape(case.scene.code)} <small>{len(case.scene.turns):,} lines,'
-        f" {left:,} more to look at</small></h3><p>Most likely: {escape(likely) or 'no idea'}</p>"
+        f" {left:,} more to look at</small></h3><p>Most likely: {escape(likely) or 'nothing speaks for a place'}</p>"
         f'<ul tabindex="0" role="region" aria-label="The lines of {escape(case.scene.code)}">{said}</ul></section>'
     )
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config import Settings
+from config import CONFIG_FILE_NAME, Settings
 from dashboard.computing import Progress
 from dashboard.source import AnalysisSource, read_places
 from text_classification.labels import Imported, Label, LabelStore, format_labels
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from text_classification.evaluation import Evaluation
     from text_classification.results import LocationResults
 
+FOR_UPLOAD = "put the files into a folder and start the page with it: python gradio_app.py --data FOLDER"
 QUEUE = 20  # scenes that are shown to label, before the places are computed anew
 
 
@@ -102,11 +103,25 @@ def _named(error: DataError, path: str, name: str) -> DataError:
     return DataError(what, instead=instead)
 
 
-def build_classifier(source: AnalysisSource, settings: Settings, told: Announcements) -> LocationClassifier:
-    """Raises DataError: locations.jsonl is not valid."""
+def build_classifier(
+    source: AnalysisSource, settings: Settings, told: Announcements, other_model: Callable[[str], str] | None = None
+) -> LocationClassifier:
+    """``other_model``: see ``LocationClassifier``; default: what to do on the page.
+
+    Raises:
+        DataError: locations.jsonl is not valid.
+    """
     from text_classification.classifier import LocationClassifier
 
-    return LocationClassifier(read_places(source), settings, resolve=source.cast.resolve, announcements=told)
+    return LocationClassifier(
+        read_places(source), settings, resolve=source.cast.resolve, announcements=told,
+        other_model=other_model or other_model_of_page,
+    )  # fmt: skip
+
+
+def other_model_of_page(model: str) -> str:
+    """How to have another model on the page."""
+    return f"set locations.model to {model} in {CONFIG_FILE_NAME}, then start the page again"
 
 
 def read_labels(source: AnalysisSource, labels: SeriesLabels) -> Sequence[Label]:
@@ -114,16 +129,24 @@ def read_labels(source: AnalysisSource, labels: SeriesLabels) -> Sequence[Label]
     return () if source.folder is None else labels.list(read_places(source))
 
 
-def locate(source: AnalysisSource, labels: SeriesLabels, settings: Settings, progress: Progress) -> LocationView:
+def locate(
+    source: AnalysisSource,
+    labels: SeriesLabels,
+    settings: Settings,
+    progress: Progress,
+    other_model: Callable[[str], str] | None = None,
+) -> LocationView:
     """Where every scene takes place. Raises DataError, BaseModelError: see ``LocationClassifier.classify``."""
     told = Announcements()
     known = read_labels(source, labels)
-    results = build_classifier(source, settings, told).classify(source.lines, known)
+    results = build_classifier(source, settings, told, other_model).classify(source.lines, known)
     progress(1, 1)
     announced = [str(each) for each in told]
     results = replace(results, notes=[note for note in results.notes if note not in announced])
     places = list(dict.fromkeys([*read_places(source).names, *results.places]))
-    return LocationView(source, results, len(known), places, list(told))
+    # The commands are for the folder of the app's series: for a visitor's own files they would do something else.
+    steps = [replace(each, remedy=FOR_UPLOAD) if source.folder is None else each for each in told]
+    return LocationView(source, results, len(known), places, steps)
 
 
 def measure(source: AnalysisSource, labels: SeriesLabels, settings: Settings) -> Evaluation:

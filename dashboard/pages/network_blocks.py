@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 COLOURS = 7  # of communities; further ones are grey, as in the picture
 SHOWN_SUGGESTIONS = 25
-HEADING = ("Person", "Strength", "Betweenness", "PageRank", "Lines", "Community")
+# Where a phone has no room for a whole word it parts at the soft hyphen.
+HEADING = ("Person", "Strength", "Between&shy;ness", "Page&shy;Rank", "Lines", "Com&shy;munity")
 NO_SUGGESTIONS = "Every name that is said often belongs to somebody."
 NOT_ALLOWED = (
     "Names are accepted where everybody is known: on this machine, or behind a password (app.editing). From the shell: "

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from config import Settings
+from config import CONFIG_FILE_NAME, Settings
 from dashboard.computing import Progress
 from dashboard.source import AnalysisSource
 from dashboard.statistics.speech import count_words
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from theme_classifier.results import ThemeScores
 
 MODEL = "model"
+SEED_WORDS = "Seed words, at once"  # on the page
 LONGEST_BOX = 1000  # characters of the box for own themes
 
 
@@ -90,18 +91,36 @@ def score_key(source: AnalysisSource, themes: Sequence[str], way: str, settings:
 
 
 def score_themes(
-    source: AnalysisSource, themes: Sequence[str], way: str, settings: Settings, progress: Progress
+    source: AnalysisSource,
+    themes: Sequence[str],
+    way: str,
+    settings: Settings,
+    progress: Progress,
+    *,
+    other_model: Callable[[str], str] | None = None,
 ) -> ThemeView:
     """Score everything. ``way``: ``LEXICAL``, or ``MODEL`` with seed words where it cannot be had, which is announced.
+
+    ``other_model``: see ``ThemeClassifier``; default: what to do on the page.
 
     Raises:
         DataError: a theme that cannot be. BaseModelError: the model cannot be read. StoreError: the cache cannot.
     """
     told = Announcements()
     model = LEXICAL if way == LEXICAL else ""
-    classifier = ThemeClassifier(themes, settings, model=model, folder=source.folder, announcements=told)
+    classifier = ThemeClassifier(
+        themes, settings, model=model, folder=source.folder, announcements=told,
+        other_model=other_model or other_model_of_page,
+    )  # fmt: skip
     scores = classifier.score(source.lines, progress=progress)
     return ThemeView(source, scores, scores.by(["speaker"]), mean_by_theme(scores), list(told))
+
+
+def other_model_of_page(model: str) -> str:
+    """How to have another model on the page."""
+    if model == LEXICAL:
+        return f'choose "{SEED_WORDS}"'
+    return f"set themes.model to {model} in {CONFIG_FILE_NAME}, then start the page again"
 
 
 def mean_by_theme(scores: ThemeScores) -> pd.Series:

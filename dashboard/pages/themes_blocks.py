@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -11,10 +10,8 @@ import pandas as pd
 
 from character_chatbot import markup
 from dashboard.pages.theme_scoring import ThemeView
-from theme_classifier.models import CONNECT
 
 SHOWN_SCENES = 5
-CONNECT_HERE = "check the connection, or set themes.model to a folder with the model, then start the page again"
 
 
 def method_block(view: ThemeView, seconds: float) -> str:
@@ -25,8 +22,7 @@ def method_block(view: ThemeView, seconds: float) -> str:
     announced = [str(each) for each in view.announcements]
     notes = [note for note in view.scores.notes if note not in announced]
     items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    steps = [replace(each, remedy=CONNECT_HERE) if each.remedy == CONNECT else each for each in view.announcements]
-    return f'<div class="method">{told}{markup.banner(steps)}{f"<ul>{items}</ul>" if items else ""}</div>'
+    return f'<div class="method">{told}{markup.banner(view.announcements)}{f"<ul>{items}</ul>" if items else ""}</div>'
 
 
 def scenes_block(scenes: pd.DataFrame, theme: str, place: str) -> str:

@@ -18,6 +18,7 @@ from dashboard.figures import themes as figures
 from dashboard.pages.theme_scoring import (
     LONGEST_BOX,
     MODEL,
+    SEED_WORDS,
     ThemeView,
     check_model,
     join_themes,
@@ -233,7 +234,7 @@ def lay_out_themes(tab: gr.Tab, desk: Desk) -> None:
             label="Own themes, with commas between them", max_lines=2, max_length=LONGEST_BOX, min_width=240,
             placeholder="for instance: Homesickness, Debt", elem_id="themes-own", scale=2,
         )  # fmt: skip
-        choices = [("Seed words, at once", LEXICAL), (f"Model {Path(desk.settings.themes.model).name}", MODEL)]
+        choices = [(SEED_WORDS, LEXICAL), (f"Model {Path(desk.settings.themes.model).name}", MODEL)]
         parts["way"] = gr.Radio(choices, value=LEXICAL, label="Scored by", elem_id="themes-way", min_width=280, scale=2)
     with gr.Row(elem_classes="tool-bar"):
         compute = gr.Button("Compute", variant="primary", elem_id="themes-compute", min_width=140)

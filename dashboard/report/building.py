@@ -63,6 +63,8 @@ def build_report(
     themes: Sequence[str] = (),
     logline: str = "",
     progress: Progress = lambda name, done, total: None,
+    other_theme_model: Callable[[str], str] | None = None,
+    other_location_model: Callable[[str], str] | None = None,
 ) -> Report:
     """A report of a series; what fails in a section is its ``problem``.
 
@@ -70,9 +72,14 @@ def build_report(
         sections: names out of ``SECTIONS``.
         themes: names; empty: the first ``report.themes`` of the series.
         progress: told when a section begins, and how far it is; what it raises ends the report.
+        other_theme_model, other_location_model: see ``Order``.
     """
     made = []
-    order = Order(source, settings, SharedNetwork(source, settings.network, "network" in sections), tuple(themes))
+    shared = SharedNetwork(source, settings.network, "network" in sections)
+    order = Order(
+        source, settings, shared, tuple(themes),
+        other_theme_model=other_theme_model, other_location_model=other_location_model,
+    )  # fmt: skip
     for name in (each for each in SECTIONS if each in sections):
         progress(name, 0, 0)
         made.append(_build_section(name, order, progress))

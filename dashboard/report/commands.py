@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import tempfile
 import time
@@ -11,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config import Settings
+from config import ENVIRONMENT_PREFIX, Settings
 from utils.command_line import DONE, FAILED
 from utils.errors import StoreError, UsageError, nearest
+from utils.retyping import retype
 from utils.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from dashboard.source import AnalysisSource
 
 SECTION_NAMES = ("series", "themes", "network", "locations")  # as in building.py, which is not imported for --help
+COMMAND = "python training_pipeline.py"
+LOCATION_MODEL = f"{ENVIRONMENT_PREFIX}LOCATIONS__MODEL"
 ENDS = (".html", ".htm")
 LARGEST_BYTES = 5_000_000
 
@@ -45,7 +49,7 @@ def run_report_action(arguments: argparse.Namespace, settings: Settings) -> int:
     names, themes = read_sections(arguments.sections), _parts(arguments.themes)
     check_place(arguments.out)
     terminal, started = Terminal(), time.monotonic()
-    report, source = _build(settings, names, themes, terminal)
+    report, source = _build(arguments, settings, names, themes, terminal)
     from dashboard.report.building import write_report
 
     size = write_report(report, arguments.out)
@@ -60,7 +64,11 @@ def run_report_action(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def _build(
-    settings: Settings, names: tuple[str, ...], themes: tuple[str, ...], terminal: Terminal
+    arguments: argparse.Namespace,
+    settings: Settings,
+    names: tuple[str, ...],
+    themes: tuple[str, ...],
+    terminal: Terminal,
 ) -> tuple[Report, AnalysisSource]:
     from dashboard.report.building import build_report
     from dashboard.source import load_source
@@ -73,9 +81,23 @@ def _build(
         choose_themes(themes, source.folder)  # a name that cannot be is known before anything is computed
     terminal.say("read", f"{source.title}, {len(source.lines):,} lines")
     show = show_progress(terminal)
-    report = build_report(source, settings, sections=names, themes=themes, logline=logline, progress=show)
+    given = command_words(arguments)
+    report = build_report(
+        source, settings, sections=names, themes=themes, logline=logline, progress=show,
+        other_theme_model=lambda model: retype(COMMAND, given, ["--theme-model", model]),
+        # No flag chooses it here: a variable of the environment is a setting, too.
+        other_location_model=lambda model: f"{LOCATION_MODEL}={shlex.quote(model)} {retype(COMMAND, given, [])}",
+    )  # fmt: skip
     terminal.say("made", f"{len(report.sections) - len(report.problems)} of {len(report.sections)} sections")
     return report, source
+
+
+def command_words(arguments: argparse.Namespace) -> list[str]:
+    """The words behind the program's name that give this report."""
+    flags = {name: getattr(arguments, name, None) for name in ("config", "data", "out", "sections", "themes")}
+    named = [word for name, value in flags.items() if value for word in (f"--{name}", str(value))]
+    model = arguments.theme_model
+    return ["report", *named, *(["--theme-model", model] if model else []), *(["--json"] if arguments.json else [])]
 
 
 def show_progress(terminal: Terminal) -> Callable[[str, int, int], None]:
@@ -99,7 +121,7 @@ def read_sections(text: str) -> tuple[str, ...]:
             raise UsageError(
                 f"no section '{name}' in a report.",
                 instead=(f"Did you mean {near}? " if near else "") + f"There are: {', '.join(SECTION_NAMES)}",
-                remedies=[("All of them", "leave --sections out")],
+                remedies=[("All of them", f"--sections {','.join(SECTION_NAMES)}")],
             )
     return names or SECTION_NAMES
 

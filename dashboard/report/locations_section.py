@@ -21,7 +21,7 @@ NO_PLACES = (
 def fill_locations(section: Section, order: Order) -> None:
     """Predict the place of every scene that has none, and measure how good that is on held-out episodes."""
     labels = SeriesLabels(order.settings)
-    view = locate(order.source, labels, order.settings, lambda done, total: None)
+    view = locate(order.source, labels, order.settings, lambda done, total: None, order.other_location_model)
     results = view.results
     section.announcements = tuple(view.announcements)
     sources = results.frame["source"].value_counts().to_dict()
@@ -47,9 +47,9 @@ def _evaluation(order: Order, labels: SeriesLabels) -> str:
     """The table of models, or why nothing can be measured."""
     known = read_labels(order.source, labels)
     try:
-        found = build_classifier(order.source, order.settings, Announcements(quiet=True)).evaluate(
-            order.source.lines, known
-        )
+        quiet = Announcements(quiet=True)
+        classifier = build_classifier(order.source, order.settings, quiet, order.other_location_model)
+        found = classifier.evaluate(order.source.lines, known)
     except DataError as error:
         return f'<p class="unmeasured">Not measured: {escape(str(error))}</p>'
     return evaluation_block(found)

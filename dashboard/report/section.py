@@ -21,13 +21,18 @@ Progress = Callable[[int, int], None]  # done, total
 
 @dataclass(frozen=True)
 class Order:
-    """What every section is made from. ``themes``: names of themes; empty: the first ones of the series."""
+    """What every section is made from. ``themes``: names of themes; empty: the first ones of the series.
+
+    ``other_theme_model``, ``other_location_model``: tell how to have a report with another model, where one fails.
+    """
 
     source: AnalysisSource
     settings: Settings
     shared: SharedNetwork
     themes: tuple[str, ...] = ()
     progress: Progress = lambda done, total: None
+    other_theme_model: Callable[[str], str] | None = None
+    other_location_model: Callable[[str], str] | None = None
 
 
 @dataclass

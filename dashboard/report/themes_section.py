@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -12,14 +11,13 @@ from dashboard.report.quoting import choose_quotes, quote_html
 from dashboard.report.section import Order, Section
 from dashboard.statistics.speech import build_cast_table
 from dashboard.statistics.theme_scenes import find_scenes
-from theme_classifier.models import CONNECT, LEXICAL
+from theme_classifier.models import LEXICAL
 
 if TYPE_CHECKING:
     import pandas as pd
 
 WHOLE = "the whole series"
 LEAST_AXES = 3  # of a radar
-CONNECT_HERE = "check the connection, or give a folder with the model: --theme-model PATH"
 
 
 def fill_themes(section: Section, order: Order) -> None:
@@ -27,12 +25,10 @@ def fill_themes(section: Section, order: Order) -> None:
     settings = order.settings
     names = list(order.themes) or read_names(order.source)[: settings.report.themes]
     way = LEXICAL if settings.themes.model == LEXICAL else MODEL
-    view = score_themes(order.source, names, way, settings, order.progress)
+    view = score_themes(order.source, names, way, settings, order.progress, other_model=order.other_theme_model)
     announced = [str(each) for each in view.announcements]
     notes = [note for note in view.scores.notes if note not in announced]
-    section.announcements = tuple(
-        replace(each, remedy=CONNECT_HERE) if each.remedy == CONNECT else each for each in view.announcements
-    )
+    section.announcements = tuple(view.announcements)
     section.method = " ".join([f"Scored by {view.scores.method}.", *notes])
     rows = settings.report.table_rows
     section.add_plot(figures.plot_arcs(view.scores.episodes, names), rows)
