@@ -1,4 +1,5 @@
-# make demo: everything from transcripts to a page you can talk to. make test, make coverage, make lint, make setup, make clean.
+# make demo: everything from transcripts to a page you can talk to. make test, make coverage, make lint,
+# make format, make setup, make clean.
 PYTHON ?= python3
 VENV   ?= .venv
 PORT   ?= 7860

@@ -95,7 +95,7 @@ class PathSettings:
     registry: str = "runs/registry"  # a folder or s3://bucket[/prefix]
     runs: Path = Path("runs")  # checkpoints of training
     logs: Path = Path("logs")
-    cache: Path = Path("~/.cache/stranger-things-suite")  # nano bases
+    cache: Path = Path("~/.cache/stranger-things-suite")  # nano bases, fetched versions, scores of themes
 
 
 @dataclass(frozen=True)
@@ -319,7 +319,7 @@ class KeptChatSettings:
     """Conversations that are kept, and for how long."""
 
     keep: bool = True  # off: conversations of the page live in memory, until it ends
-    keep_visitors: bool = False  # the same for visitors without a log-in, on a page that is open to all
+    keep_visitors: bool = False  # the same for visitors of a page behind a password
     file: Path = Path("runs/chats.sqlite")
     retention_days: float = 0.0  # unchanged for longer: deleted when the page starts; 0: never
     messages_per_conversation: int = 5000  # on all branches

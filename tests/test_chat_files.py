@@ -404,10 +404,10 @@ def test_the_command_lists_shows_exports_imports_and_deletes(
         assert file.read_text(encoding="utf-8") == chats("export", talk, "--format", format)[1]
     assert chats("import", str(tmp_path / "out.json"), "--owner", "guest-2")[0] == 0
     assert chats("import", str(tmp_path / "out.sillytavern"), "--json")[0] == 0
-    assert store.owners() == {ME: 1, "guest-2": 1, "guest": 1}
+    assert store.owners() == {ME: 1, "guest-2": 1, "local": 1}, "shown on a page of this machine"
     assert chats("delete", "--all", "--owner", "guest-2")[1] == "Deleted 1 conversations of guest-2\n"
     assert chats("delete", talk)[0] == 0
-    assert store.owners() == {"guest": 1}
+    assert store.owners() == {"local": 1}
 
 
 def test_the_command_writes_pairs_with_personas(

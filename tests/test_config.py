@@ -328,6 +328,8 @@ def test_every_secret_has_its_variable() -> None:
 def test_the_shipped_settings_file_loads(tmp_path: Path) -> None:
     settings = load_settings(PROJECT / "aws_config.yaml", tmp_path / "none", {})
     assert "aws_config.yaml" in settings.origins.values()
+    # What the documents call the default is what somebody gets who changes nothing.
+    assert settings.to_dict() == Settings().to_dict()
 
 
 def test_the_shipped_env_example_holds_known_variables_and_no_values(tmp_path: Path) -> None:

@@ -51,6 +51,13 @@ def test_the_suggestion_is_where_the_loss_falls_fastest() -> None:
     assert search.suggestion == pytest.approx(search.steepest, rel=0.05)
 
 
+def test_a_lucky_first_batch_is_no_fall_of_the_loss() -> None:
+    (rate, loss), *others = [(rate, 4 + (loss - 4) / 20) for rate, loss in curve(1e-3, 10)]
+    lucky = read_search([(rate, loss - 1.5), *others])
+    assert min(lucky.smoothed, key=lambda point: point[1])[0] == rate, "the lowest loss is the first"
+    assert lucky.steepest == pytest.approx(1e-3, rel=0.5)
+
+
 def test_the_suggestion_keeps_away_from_where_the_loss_breaks_out() -> None:
     search = read_search(curve(1e-2, 1.5e-2))
     assert search.diverges is not None

@@ -9,6 +9,8 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ FOLDERS = (
     "theme_classifier",
     "character_network",
     "text_classification",
+    "dashboard",
     "scripts",
 )
 
@@ -45,10 +48,12 @@ def code(document: Path) -> str:
 # Versions
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-gpu.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-dev.txt", "requirements-gpu.txt", "requirements-ray.txt"]
+)
 def test_every_version_is_pinned(name: str) -> None:
     lines = [line for line in requirements(name) if line != "-r requirements.txt"]
-    assert len(lines) > (0 if "gpu" in name else 5)
+    assert len(lines) > (5 if name in ("requirements.txt", "requirements-dev.txt") else 0)
     assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9_.-]+(\[[\w,]+\])?==[0-9][\w.]*", line)] == []
     packages = [re.split(r"[\[=]", line)[0].lower() for line in lines]
     assert len(set(packages)) == len(packages)
@@ -60,6 +65,29 @@ def test_torch_is_the_version_it_was_run_with() -> None:
 
 def test_development_builds_on_the_same_versions() -> None:
     assert "-r requirements.txt" in (PROJECT / "requirements-dev.txt").read_text(encoding="utf-8").splitlines()
+
+
+OPTIONAL = {"spacy", "gliclass", "ray"}  # whoever wants them is told how to have them
+
+
+def test_whatever_the_product_imports_is_pinned() -> None:
+    """Not only what brings it along: another version of that may bring another one, or none."""
+    files = [*PROJECT.glob("*.py"), *(file for folder in FOLDERS for file in (PROJECT / folder).rglob("*.py"))]
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
+    names = {
+        alias.name for tree in trees for each in ast.walk(tree) if isinstance(each, ast.Import) for alias in each.names
+    }
+    names |= {each.module or "" for tree in trees for each in ast.walk(tree) if isinstance(each, ast.ImportFrom)}
+    own = {*FOLDERS, *(file.stem for file in PROJECT.glob("*.py")), ""}
+    packages = {name.partition(".")[0] for name in names} - own - sys.stdlib_module_names - OPTIONAL
+    pinned = {re.split(r"[\[=]", line)[0].lower().replace("_", "-") for line in requirements("requirements.txt")}
+    sources = packages_distributions()
+    assert {name for name in packages if not {_plain(each) for each in sources.get(name, [name])} & pinned} == set()
+    assert {"torch", "numpy", "yaml", "fastapi"} <= packages
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-")
 
 
 # What git may have
@@ -86,6 +114,7 @@ PRIVATE = (
     "data/subtitles/S01E01.srt",
     "runs/registry/models/trained/llama/latest.json",
     "logs/training_pipeline.log",
+    "results/themes/lines.csv",
     ".venv/bin/python",
     "utils/__pycache__/errors.cpython-311.pyc",
 )

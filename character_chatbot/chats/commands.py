@@ -30,7 +30,7 @@ def add_chats_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "conversation", nargs="?", metavar="ID|FILE", help="an id or its first letters; of import: the file"
     )
-    parser.add_argument("--owner", metavar="NAME", help="only theirs; of import: whose it becomes (default: app.user)")
+    parser.add_argument("--owner", metavar="NAME", help="only theirs; of import: whose it becomes (default: local)")
     parser.add_argument("--search", metavar="WORDS", default="", help="of list: where these words are said")
     parser.add_argument(
         "--format", dest="file_format", choices=FORMATS, default="json", help="of export (default: json)"
@@ -120,12 +120,13 @@ def _export(store: ChatStore, arguments: argparse.Namespace, settings: Settings)
 
 
 def _import(store: ChatStore, arguments: argparse.Namespace, settings: Settings) -> int:
+    from character_chatbot.acts.visit import LOCAL  # the owner that a page of this machine shows
     from character_chatbot.chats.chat_files import read_chat_file
     from character_chatbot.chats.fields import at
 
     file = Path(arguments.conversation)
     with at(str(file)):
-        kept = store.write_whole(arguments.owner or settings.app.user, read_chat_file(file))
+        kept = store.write_whole(arguments.owner or LOCAL, read_chat_file(file))
     if arguments.json:
         _print_json(_to_dict(kept))
     else:

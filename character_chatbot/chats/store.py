@@ -108,7 +108,7 @@ class ChatStore(Comparisons):
 
 
 def open_chat_store(settings: KeptChatSettings, logged_in: bool) -> ChatStore:
-    """The store for those who have logged in, or the one for visitors of an open page; old conversations are removed.
+    """The store of the one owner, or the one for visitors of a page behind a password; old conversations are removed.
 
     Raises:
         DataError, StoreError: see :class:`ChatStore`.

@@ -83,9 +83,12 @@ def read_search(points: Sequence[tuple[float, float]]) -> RateSearch:
     smoothed = smooth_centred(known)
     losses = [loss for _, loss in smoothed]
     lowest = losses.index(min(losses))
-    slopes = {at: losses[at + 1] - losses[at - 1] for at in range(1, max(2, lowest))}
+    broken = next((at for at in range(lowest, len(losses)) if losses[at] > DIVERGED * losses[lowest]), None)
+    # Not up to the lowest loss: a lucky first batch may be that. The ends are means of few, so they are left out.
+    end = len(losses) - WINDOW if broken is None else broken
+    slopes = {at: losses[at + 1] - losses[at - 1] for at in range(WINDOW, max(WINDOW + 1, end))}
     steepest = smoothed[min(slopes, key=slopes.__getitem__)][0]
-    diverges = next((rate for rate, loss in smoothed[lowest:] if loss > DIVERGED * losses[lowest]), None)
+    diverges = None if broken is None else smoothed[broken][0]
     if diverges is None and len(known) < len(points):
         diverges = points[len(known)][0]
     suggestion = min(steepest, diverges * SAFE_SHARE) if diverges else steepest
