@@ -1,6 +1,6 @@
 """Who belongs with whom: people under all their names, scenes, a network of three kinds of edges, and its pictures.
 
-python -m character_network --data data/sample_series --out runs/network
+python -m character_network --data data/sample_series --out results/network
 """
 
 from __future__ import annotations

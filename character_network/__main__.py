@@ -1,8 +1,8 @@
 """The network of a series: a summary here, and a page, pictures and tables in a folder. Names that it suggests.
 
-python -m character_network --data data/sample_series --out runs/network
-python -m character_network --data data/sample_series --out runs/network --pair Kit Grell --json
-python -m character_network --series FOLDER --out runs/networks --engine ray        # every series folder in FOLDER
+python -m character_network --data data/sample_series --out results/network
+python -m character_network --data data/sample_series --out results/network --pair Kit Grell --json
+python -m character_network --series FOLDER --out results/networks --engine ray        # every series folder in FOLDER
 python -m character_network --data data/sample_series --accept Mumbles --alias-of Grell      # or without: somebody new
 """
 
@@ -55,7 +55,9 @@ def main(given: Sequence[str]) -> int:
     if arguments.out is None or arguments.alias_of:
         raise UsageError(
             "--alias-of goes with --accept." if arguments.alias_of else "a network needs a folder.",
-            remedies=[("Accept a name", "--accept NAME") if arguments.alias_of else ("Name it", "--out runs/network")],
+            remedies=[
+                ("Accept a name", "--accept NAME") if arguments.alias_of else ("Name it", "--out results/network")
+            ],
         )
     if folders:
         from character_network.series_job import make_network

@@ -1,6 +1,6 @@
 """The network as files that other programs open: CSV, GraphML, GEXF (Gephi), JSON in node-link form (networkx, D3).
 
-export_network(network, Path("runs/network"))      # [Path("runs/network/nodes.csv"), …]
+export_network(network, Path("results/network"))      # [Path("results/network/nodes.csv"), …]
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def _forces(graph: nx.Graph, names: list[str], seed: int) -> np.ndarray:
     """Places within about -1 to 1, shape (people, 2)."""
     index = {name: at for at, name in enumerate(names)}
     pull = np.zeros((len(names), len(names)))
-    for first, second, weight in graph.subgraph(names).edges(data="weight"):
+    for first, second, weight in graph.edges(data="weight"):  # whose ends are all in names
         pull[index[first], index[second]] = pull[index[second], index[first]] = np.sqrt(weight)
     pull /= max(pull.max(), 1e-9)
     np.fill_diagonal(pull, 0)

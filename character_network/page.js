@@ -1,4 +1,5 @@
 // The page of the network. DATA: people [{id, label, x, y, community, lines, betweenness, pagerank}], ties [kind, a, b, episode, count],
+// where ties are some of all: strengths [[kind, person, episode, count]] of all and carried {pairs, all};
 // episodes [[season, episode]], weights {kind: number}, shown, options (of vis-network), palettes {light, dark}.
 "use strict";
 const KINDS = ["speaks", "together", "mentions"];
@@ -10,6 +11,9 @@ const labels = DATA.episodes.map(([season, episode]) => `S${String(season).padSt
 const byLabel = new Map(DATA.people.map(person => [person.label.toLowerCase(), person.id]));
 const nodes = new vis.DataSet([]), edges = new vis.DataSet([]);
 let view = { strengths: new Map(), pairs: [] }, selected = null, named = [], namesDrawn = -1, labelStyle = {};
+
+// Each tie at both of its ends: what people are strong by.
+const ends = DATA.strengths || DATA.ties.flatMap(([kind, a, b, at, count]) => [[kind, a, at, count], [kind, b, at, count]]);
 
 const short = name => name.length > 26 ? name.slice(0, 25) + "…" : name;
 
@@ -39,7 +43,10 @@ function compute() {
     const pair = pairs.get(key) || { a: turned ? b : a, b: turned ? a : b, weight: 0 };
     pair.weight += weight;
     pairs.set(key, pair);
-    for (const who of [a, b]) strengths.set(who, (strengths.get(who) || 0) + weight);
+  }
+  for (const [kind, who, at, count] of ends) {
+    const weight = count * factor(KINDS[kind]);
+    if (weight && !(season && DATA.episodes[at][0] !== seasons[season - 1])) strengths.set(who, (strengths.get(who) || 0) + weight);
   }
   view = { strengths, pairs: [...pairs.values()].sort((x, y) => y.weight - x.weight) };
 }
@@ -69,7 +76,8 @@ function draw() {
   $("top-value").textContent = `${shown.size} of ${DATA.people.length}`;
   const season = Number($("season").value);
   $("season-value").textContent = season ? seasons[season - 1] : "all";
-  $("summary").textContent = `${DATA.people.length} people, ${view.pairs.length} ties, ${DATA.episodes.length} episodes. ${DATA.note}`;
+  const ties = DATA.carried ? `${view.pairs.length} ties on this page` : `${view.pairs.length} ties`;
+  $("summary").textContent = `${DATA.people.length} people, ${ties}, ${DATA.episodes.length} episodes. ${DATA.note}`;
   if (selected !== null && !shown.has(selected)) selected = null;
   about(); central(); tellShown();
 }
@@ -83,7 +91,7 @@ function tellShown() {
 }
 
 function personLink(id) {
-  const link = element("button", DATA.people[id].label, { class: "link", type: "button" });
+  const link = element("button", short(DATA.people[id].label), { class: "link", type: "button", title: DATA.people[id].label });
   link.onclick = () => choose(id, true);
   return link;
 }
@@ -149,15 +157,17 @@ function timeline() {
   const pair = [Number($("first").value), Number($("second").value)];
   const counts = labels.map(() => [0, 0, 0]);
   for (const [kind, a, b, at, count] of DATA.ties) if (pair.includes(a) && pair.includes(b) && a !== b) counts[at][kind] += count;
+  const left = DATA.carried && !counts.flat().some(Boolean); // it may be in the files only
+  $("pair-note").textContent = left ? `This page carries no tie of these two: it has ${DATA.carried.pairs} of ${DATA.carried.all}.` : "";
   const most = Math.max(1, ...counts.flat()), width = Math.max(280, $("timeline").clientWidth || 960), height = 190, low = 150, step = (width - 40) / labels.length;
   const parts = [`<line x1="36" y1="${low}" x2="${width}" y2="${low}" stroke="var(--line)"/>`,
     `<text x="30" y="16" text-anchor="end">${most}</text><text x="30" y="${low}" text-anchor="end">0</text>`];
   const bar = Math.min(18, step / 4), every = Math.ceil(labels.length * 58 / width);
   counts.forEach((three, at) => {
-    const left = 40 + at * step + (step - 3 * bar) / 2;
+    const start = 40 + at * step + (step - 3 * bar) / 2;
     three.forEach((count, kind) => {
       const tall = (low - 10) * count / most;
-      parts.push(`<rect x="${left + kind * bar}" y="${low - tall}" width="${bar * .9}" height="${tall}" fill="var(--${KINDS[kind]})"><title>${labels[at]} ${KINDS[kind]}: ${count}</title></rect>`);
+      parts.push(`<rect x="${start + kind * bar}" y="${low - tall}" width="${bar * .9}" height="${tall}" fill="var(--${KINDS[kind]})"><title>${labels[at]} ${KINDS[kind]}: ${count}</title></rect>`);
     });
     if (at % every === 0) parts.push(`<text x="${40 + (at + .5) * step}" y="${low + 18}" text-anchor="middle">${labels[at]}</text>`);
   });
@@ -166,12 +176,10 @@ function timeline() {
 
 function central() {
   const totals = labels.map(() => 0), mine = new Map();
-  for (const [kind, a, b, at, count] of DATA.ties) {
+  for (const [kind, who, at, count] of ends) {
     const weight = count * factor(KINDS[kind]);
-    for (const who of [a, b]) {
-      if (!mine.has(who)) mine.set(who, labels.map(() => 0));
-      mine.get(who)[at] += weight; totals[at] += weight;
-    }
+    if (!mine.has(who)) mine.set(who, labels.map(() => 0));
+    mine.get(who)[at] += weight; totals[at] += weight;
   }
   const sum = list => list.reduce((x, y) => x + y, 0);
   const first = [...mine].sort((x, y) => sum(y[1]) - sum(x[1])).slice(0, 12);

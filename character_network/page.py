@@ -1,6 +1,6 @@
 """The interactive page of a network: one file, which works without a network connection.
 
-    write_page(network, Path("runs/network/network.html"))
+    write_page(network, Path("results/network/network.html"))
 
 pyvis makes the nodes and brings vis-network; the page around them is ours, as pyvis' own loads Bootstrap from
 elsewhere. Places are computed beforehand and nothing moves by itself, so a thousand people stay usable.
@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from character_network.layout import build_layout
+from character_network.page_ties import PageTies, choose_page_ties, count_strengths
 from character_network.ties import KINDS
 from utils.palette import DARK, LIGHT
 
 if TYPE_CHECKING:
-    from character_network.network import Network
+    import pandas as pd
+
+    from character_network.network import Episode, Network
 
 HERE = Path(__file__).resolve().parent
 VIS = "templates/lib/vis-9.1.2"
@@ -82,19 +85,38 @@ def build_page_data(network: Network) -> dict[str, object]:
         measured = {key: round(float(values[key]), 5) for key in ("betweenness", "pagerank")}
         drawn.add_node(at, label=name, x=round(x, 1), y=round(y, 1), lines=values["lines"], **measured)
         drawn.get_node(at)["community"] = int(values["community"])
-    ties = network.ties[network.ties["source"].isin(index) & network.ties["target"].isin(index)]
-    rows = zip(
-        *(ties[column].tolist() for column in ("kind", "source", "target", "season", "episode", "count")), strict=True
-    )
+    chosen = choose_page_ties(network)
     return {
         "people": drawn.nodes,
-        "ties": [[KINDS.index(k), index[a], index[b], episodes[s, e], count] for k, a, b, s, e, count in rows],
+        "ties": _tie_rows(chosen.ties, index, episodes),
+        **({} if chosen.is_whole else _told_of_all(network, chosen, index, episodes)),
         "episodes": network.episodes,
         "weights": network.weights,
         "shown": network.settings.shown_people,
         "options": options(len(network.pairs)),
         "palettes": {"light": LIGHT, "dark": DARK},
-        "note": scene_note(network),
+        "note": f"{scene_note(network)} {chosen.note}".strip(),
+    }
+
+
+def _tie_rows(ties: pd.DataFrame, index: dict[str, int], episodes: dict[Episode, int]) -> list[list[int]]:
+    columns = (ties[column].tolist() for column in ("kind", "source", "target", "season", "episode", "count"))
+    return [
+        [KINDS.index(k), index[a], index[b], episodes[s, e], count]
+        for k, a, b, s, e, count in zip(*columns, strict=True)
+    ]
+
+
+def _told_of_all(
+    network: Network, chosen: PageTies, index: dict[str, int], episodes: dict[Episode, int]
+) -> dict[str, object]:
+    """What the page cannot count itself, where it carries some of the ties only."""
+    found = count_strengths(network.ties[network.ties["source"].isin(index) & network.ties["target"].isin(index)])
+    columns = (found[column].tolist() for column in ("kind", "person", "season", "episode", "count"))
+    rows = zip(*columns, strict=True)
+    return {
+        "strengths": [[KINDS.index(kind), index[who], episodes[s, e], count] for kind, who, s, e, count in rows],
+        "carried": {"pairs": chosen.pairs, "all": chosen.all_pairs},
     }
 
 

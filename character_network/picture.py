@@ -1,6 +1,6 @@
 """The network and the timeline of a pair as still pictures: SVG for print, PNG for everywhere else.
 
-write_pictures(network, Path("runs/network"))      # network.svg, network.png
+write_pictures(network, Path("results/network"))      # network.svg, network.png
 (folder / "pair.svg").write_text(timeline_svg(network, "Kit", "Grell"))
 """
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from character_network.page import scene_note
+from character_network.page_ties import choose_page_ties
 
 if TYPE_CHECKING:
     from character_network.network import Network
@@ -17,11 +18,13 @@ SHOWN = 10  # people, pairs and suggestions
 def build_summary(network: Network, files: list[Path], announcements: Announcements) -> dict[str, Any]:
     """Plain values, ready for JSON."""
     people = network.people
+    carried = choose_page_ties(network)
     groups = people[people["community"] >= 0].groupby("community")["person"].agg(list)
     return {
         "title": network.title,
         "people": len(people),
         "ties": len(network.pairs),
+        "page": {"ties": carried.pairs, "note": carried.note},
         "episodes": len(network.episodes),
         "scenes": len(network.scenes),
         "scene_method": scene_note(network),
@@ -46,6 +49,8 @@ def print_summary(summary: dict[str, Any], accept: str) -> None:
     """The summary for people. ``accept``: the command that accepts a name, which follows it."""
     print(f"{summary['title']}: {summary['people']} people, {summary['ties']} ties, {summary['scenes']} scenes")
     print(f"  {summary['scene_method']}")
+    if summary["page"]["note"]:
+        print(f"  {summary['page']['note']}")
     print(f"\n{'most central':<24}{'strength':>9}{'between':>9}{'PageRank':>10}{'lines':>7}")
     for row in summary["central"]:
         print(

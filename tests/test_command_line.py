@@ -104,7 +104,8 @@ def test_a_command_works_from_any_folder(run_program: Run, series_folder: Callab
         (
             ZeroDivisionError("by nothing"),
             FAILED,
-            "Error: ZeroDivisionError: by nothing\n  This is a fault of the program. See where:  add --debug\n",
+            "Error: ZeroDivisionError: by nothing\n  This is a fault of the program. See where:  "
+            "python test_command_line.py data --debug\n",
         ),
     ],
 )

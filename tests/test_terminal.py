@@ -54,7 +54,7 @@ def test_with_nobody_there_questions_are_errors_and_choices_take_the_default(
     ):
         with pytest.raises(UsageError, match="nobody is there to answer") as caught:
             ask()
-        assert caught.value.remedies == [("Answer beforehand", "add --yes")]
+        assert caught.value.remedies == [("Answer beforehand", "--yes")]  # completed by run_command
     assert terminal.choose("What?", {"d": "detach", "e": "end"}, "e") == "e"
     assert terminal.secret("Token:") == Secret("")
 

@@ -14,11 +14,12 @@ from config import ThemeSettings
 from theme_classifier.batching import Pair, collate, encode_texts, find_template, plan_batches
 from theme_classifier.classifier import to_scores
 from theme_classifier.entailment import EntailmentScorer, WindowMerger
-from theme_classifier.models import entailment_labels, find_model, load_model, longest_input
+from theme_classifier.models import entailment_labels, find_model, load_model
 from theme_classifier.score_cache import ScoreCache
 from theme_classifier.windows import split_text
 from utils.errors import BaseModelError, StoreError
 from utils.hub import HubState
+from utils.token_limits import longest_input
 
 THEMES = ["hope", "fear", "the sea"]
 TEXTS = ["We will find him.", "Lost!", "A lamp, and the sea; it is about the light we lost.", "Lost!", "é – ♪", "Hm."]

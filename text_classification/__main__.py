@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from config import Settings
+from config import Settings, SuiteError
 from utils.announcements import Announcements
 from utils.command_line import DONE, Parser, add_common_arguments, build_settings, run_command
 from utils.retyping import retype
@@ -89,18 +89,21 @@ def locate(arguments: argparse.Namespace, settings: Settings, given: Sequence[st
     )  # fmt: skip
     spoken, labels = spoken_lines(lines), store.list()
     results = classifier.classify(spoken, labels)
-    results.evaluation = classifier.evaluate(spoken, labels) if arguments.evaluate else None
-    files = results.save(arguments.out)
+    files, failed = results.save(arguments.out), None  # an evaluation may take long, or not be possible
+    if arguments.evaluate:
+        try:
+            results.evaluation = classifier.evaluate(spoken, labels)
+            files = results.save(arguments.out)
+        except SuiteError as error:
+            failed = error
     cases = most_uncertain(results, arguments.label_next)
     if arguments.json:
         print(json.dumps({**results.to_dict(), "label_next": [case.to_dict() for case in cases]}, ensure_ascii=False))
-        return DONE
-    _print_results(series.title, results)
-    if results.evaluation:
-        _print_evaluation(results.evaluation)
-    if cases:
-        _print_cases(cases, store)
-    print(f"\nWritten: {', '.join(map(str, files))}")
+    else:
+        _print_all(series.title, results, cases, store)
+        print(f"\nWritten: {', '.join(map(str, files))}", flush=True)
+    if failed:
+        raise failed
     return DONE
 
 
@@ -115,6 +118,14 @@ def _open_labels(arguments: argparse.Namespace, settings: Settings, series: Seri
         told = f"{taken.added} labels added to {file}, {len(taken.changed)} changed, {taken.same} as before."
         print("\n  ".join([told, *taken.changed]), file=sys.stderr)
     return store
+
+
+def _print_all(title: str, results: LocationResults, cases: list[UncertainScene], store: LabelStore) -> None:
+    _print_results(title, results)
+    if results.evaluation:
+        _print_evaluation(results.evaluation)
+    if cases:
+        _print_cases(cases, store)
 
 
 def _print_results(title: str, results: LocationResults) -> None:

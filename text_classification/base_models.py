@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from utils.errors import BaseModelError
 from utils.hub import HubState
-from utils.hub_models import cached_model, fetch_model
+from utils.hub_models import cached_model, check_weights, fetch_model, without_pickle
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,10 +19,12 @@ def find_base(wanted: str, check_hub: Callable[[], HubState], token: str = "") -
     """The folder of a base, fetched from the hub if need be; the state of a hub that has to be asked and is not there.
 
     Raises:
-        BaseModelError: a folder without a model, a name that is none, or a repository that the hub refuses.
+        BaseModelError: a folder without a model or its safetensors, a name that is none, or a repository that the hub
+            refuses.
     """
     folder = Path(wanted).expanduser()
     if (folder / "config.json").is_file():
+        check_weights(folder)
         return folder.resolve()
     if folder.exists():
         raise BaseModelError(f"{wanted} holds no model: there is no config.json in it.")
@@ -36,7 +38,7 @@ def find_base(wanted: str, check_hub: Callable[[], HubState], token: str = "") -
         return cached
     hub = check_hub()
     if not hub.reachable:
-        return hub
+        return HubState(False, without_pickle(wanted, hub.why))
     try:
         return fetch_model(wanted, token)
     except BaseModelError as error:
@@ -51,6 +53,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers raises whatever its parts raise
         raise cannot_load(str(folder), error) from error
+    if not found.is_fast:  # the others do not tell the parts of a long scene
+        raise cannot_load(str(folder), ValueError("its tokenizer has no fast version"))
     return found
 
 

@@ -140,6 +140,8 @@ class LocationClassifier:
     def evaluate(self, lines: pd.DataFrame, labels: Iterable[Label] = (), more: Sequence[str] = ()) -> Evaluation:
         """How good the model is on held-out episodes, beside the base line and the majority class.
 
+        A DistilBERT that is there already is trained anew from its base for each fold, as it knows these episodes.
+
         Args:
             more: other models to put beside: ``tfidf``, ``tfidf+mentions``, ``tfidf-speakers``.
 
@@ -155,14 +157,17 @@ class LocationClassifier:
                 f"nothing to evaluate on: {len(texts)} scenes in {len(set(episodes))} episodes have a known place.",
                 instead="Two episodes at least, and two places.",
                 remedies=[
-                    ("Label some", self._command("--label-next", "10")),
+                    ("See which to label", self._command("--label-next", "10")),
+                    ("Then", self._command("--labels", "FILE.csv", "--evaluate")),
                     ("Or mark them", "a column location in the transcripts"),
                 ],
             )
         settings = self.settings.locations
         with self._remedied():
-            kinds = list(dict.fromkeys([self._choose(known), *more, MENTIONS, MAJORITY]))
-            fits: dict[str, Fit] = {kind: self._fit_of(kind) for kind in kinds}
+            chosen = self._choose(known)
+            kinds = {chosen if chosen in METHODS else DISTILBERT: chosen}
+            kinds |= {kind: kind for kind in (*more, MENTIONS, MAJORITY) if kind not in kinds}
+            fits: dict[str, Fit] = {name: self._fit_of(kind) for name, kind in kinds.items()}
             return evaluate(
                 fits, [known.scenes[at] for at in known.numbers], truth, threshold=settings.least_probability,
                 folds=settings.folds, resamples=settings.resamples, seed=settings.seed,
@@ -304,14 +309,32 @@ class LocationClassifier:
     ) -> Calibrated:
         from text_classification.fine_tuning import FineTunedClassifier
 
-        name = self.settings.locations.base if kind == DISTILBERT else kind
-        base = find_base(name, self._hub, self.settings.secrets.hf_token.reveal())
-        if isinstance(base, HubState):
-            raise BaseModelError(f"{kind} cannot be had: {base.why}.", remedies=[("To have it", self._connect())])
-        model = FineTunedClassifier(base, self.settings.locations)
+        name, base = self._untrained(kind)
+        model = FineTunedClassifier(base, self.settings.locations, str(base) if Path(name).exists() else name)
         model.fit(texts, labels, None, groups)
         fitted = model.calibrated()
         if keep and self._trained:
             model.save(self._trained, fitted.temperature)
             fitted.notes.append(f"The model is kept in {self._trained}; later runs use it: --model {self._trained}")
         return fitted
+
+    def _untrained(self, kind: str) -> tuple[str, Path]:
+        """The base to train, its name and folder; of a model that is trained already, the one that it began with.
+
+        Raises:
+            BaseModelError: it cannot be had.
+        """
+        from text_classification.fine_tuning import base_of
+
+        wanted = self.settings.locations.base if kind == DISTILBERT else kind
+        name = base_of(Path(wanted)) or wanted
+        what = name if name == wanted else f"{wanted} knows these scenes already, and its base {name}"
+        try:
+            base = find_base(name, self._hub, self.settings.secrets.hf_token.reveal())
+        except BaseModelError as error:
+            if name == wanted:
+                raise
+            raise BaseModelError(f"{what} cannot be had: {error}") from error
+        if isinstance(base, HubState):
+            raise BaseModelError(f"{what} cannot be had: {base.why}.", remedies=[("To have it", self._connect())])
+        return name, base

@@ -22,6 +22,7 @@ from text_classification.base_models import cannot_load, choose_device, load_cla
 from text_classification.calibration import Calibrated, fit_temperature, grouped_folds
 from text_classification.contract import DISTILBERT
 from utils.files import write_atomic
+from utils.token_limits import longest_input
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,15 +36,18 @@ OVERLAP = 0.125  # of a part, with the next one
 
 
 class FineTunedClassifier:
-    """Args: base: its folder, or that of a model trained before. settings: how it is trained."""
+    """Args: base: its folder, or that of a model trained before. settings: how it is trained. origin: the base's name.
+
+    ``origin`` is what a kept model says of itself (:func:`base_of`); empty: ``base``.
+    """
 
     name = DISTILBERT
 
-    def __init__(self, base: Path, settings: LocationSettings) -> None:
+    def __init__(self, base: Path, settings: LocationSettings, origin: str = "") -> None:
         self.classes: list[str] = []
         self.notes: list[str] = []
         self.epochs_done = 0.0
-        self._base, self._settings = base, settings
+        self._base, self._settings, self._origin = base, settings, origin or str(base)
         self._device, reason = choose_device()
         self.notes.append(f"DistilBERT on {self._device} ({reason}).")
         self._tokenizer: Any = None
@@ -108,7 +112,7 @@ class FineTunedClassifier:
         """Weights (safetensors), tokenizer and what it answers. Raises OSError."""
         self._model.save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)
-        about = {"places": self.classes, "temperature": temperature, "base": self._base.name}
+        about = {"places": self.classes, "temperature": temperature, "base": self._origin}
         write_atomic(folder / DESCRIPTION, json.dumps(about, ensure_ascii=False, indent=1) + "\n")
 
     def load(self, classes: list[str]) -> None:
@@ -131,7 +135,7 @@ class FineTunedClassifier:
         """The parts of the texts ``which``, tokenised; ``text`` is the number of the text."""
         if not which:
             return []
-        longest = min(self._settings.longest_tokens, self._tokenizer.model_max_length)
+        longest = min(self._settings.longest_tokens, longest_input(self._tokenizer, self._model))
         encoded = self._tokenizer(
             [texts[at] for at in which], truncation=True, max_length=longest, return_overflowing_tokens=True,
             stride=int(longest * OVERLAP),
@@ -155,11 +159,11 @@ class FineTunedClassifier:
         }
 
     def _train(self, learn: list[dict[str, Any]], check: list[dict[str, Any]]) -> None:
-        from transformers import EarlyStoppingCallback
+        from transformers import EarlyStoppingCallback, PrinterCallback
 
-        from text_classification.weighted_trainer import WeightedTrainer, class_weights
+        from text_classification.weighted_trainer import TellEpochs, WeightedTrainer, class_weights
 
-        ending = [EarlyStoppingCallback(self._settings.patience)] if check else []
+        ending = [EarlyStoppingCallback(self._settings.patience), TellEpochs()] if check else []
         with tempfile.TemporaryDirectory() as folder:
             trainer = WeightedTrainer(
                 self._model,
@@ -170,6 +174,7 @@ class FineTunedClassifier:
                 data_collator=self._collate,
                 callbacks=ending,
             )
+            trainer.remove_callback(PrinterCallback)  # it writes to standard output, where results belong
             trainer.train()
             self.epochs_done = float(trainer.state.epoch or 0)
 
@@ -216,6 +221,14 @@ def load_trained(folder: Path, settings: LocationSettings) -> Calibrated:
     model.load(classes)
     note = f"DistilBERT of {folder}, which answers {len(classes)} places."
     return Calibrated(model, temperature, [*model.notes, note])
+
+
+def base_of(folder: Path) -> str:
+    """The base that a trained model began with: a folder or a repository; empty where that is not known."""
+    try:
+        return str(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")).get("base", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def is_trained(folder: Path) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback
+
+logger = logging.getLogger(__name__)
 
 
 def class_weights(labels: Sequence[int], classes: int) -> list[float]:
@@ -41,3 +44,12 @@ class WeightedTrainer(Trainer):
         nats = nats * self._weights.to(logits.device)[labels] * (1.0 if rows is None else rows)
         loss = nats.mean()
         return (loss, {"loss": loss, "logits": outputs.logits}) if return_outputs else loss
+
+
+class TellEpochs(TrainerCallback):
+    """Tells the loss on the held-out scenes after each epoch."""
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        loss = (more.get("metrics") or {}).get("eval_loss")
+        if loss is not None:
+            logger.info("Epoch %g of %g: held-out loss %.3f", state.epoch or 0, args.num_train_epochs, loss)

@@ -21,9 +21,10 @@ import numpy as np
 
 from config import ThemeSettings
 from theme_classifier.batching import Pair, PairTemplate, collate, encode_texts, find_template, plan_batches
-from theme_classifier.models import ModelPlace, entailment_labels, load_model, longest_input
+from theme_classifier.models import ModelPlace, entailment_labels, load_model
 from theme_classifier.score_cache import Logits, ScoreCache, text_sum
 from theme_classifier.windows import split_text
+from utils.token_limits import longest_input
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from utils.errors import BaseModelError
 from utils.hub import HubState
-from utils.hub_models import cached_model, fetch_model
+from utils.hub_models import cached_model, check_weights, fetch_model, without_pickle
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LEXICAL = "lexical"
-# Positions of these start after the padding's, so that they read fewer tokens than they have positions.
-OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert"}
 
 
 @dataclass(frozen=True)
@@ -38,10 +36,12 @@ def find_model(wanted: str, check_hub: Callable[[], HubState], token: str = "") 
     """A model by folder or repository, from this machine where it is there; else the state of the hub that is not.
 
     Raises:
-        BaseModelError: a folder without a model, a name that is none, or a repository that the hub refuses.
+        BaseModelError: a folder without a model or its safetensors, a name that is none, or a repository that the hub
+            refuses.
     """
     folder = Path(wanted).expanduser()
     if (folder / "config.json").is_file():
+        check_weights(folder)
         return _place(str(folder), str(folder.resolve()), folder / "config.json", _weights_sum(folder))
     if folder.exists():
         raise BaseModelError(f"{wanted} holds no model: there is no config.json in it.")
@@ -54,7 +54,7 @@ def find_model(wanted: str, check_hub: Callable[[], HubState], token: str = "") 
     if not snapshot:
         hub = check_hub()
         if not hub.reachable:
-            return hub
+            return HubState(False, without_pickle(wanted, hub.why))
         try:
             snapshot = fetch_model(wanted, token)
         except BaseModelError as error:
@@ -72,8 +72,8 @@ def _place(name: str, location: str, config: Path, version: str) -> ModelPlace:
 
 
 def _weights_sum(folder: Path) -> str:
-    """Stands for the weights of a folder: sizes and times of its files, which is quick to find."""
-    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")])
+    """Stands for the weights and words of a folder: sizes and times of its files, which is quick to find."""
+    files = sorted([file for kind in ("safetensors", "json", "txt", "model") for file in folder.glob(f"*.{kind}")])
     parts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(repr((str(folder.resolve()), parts)).encode()).hexdigest()[:16]
 
@@ -122,12 +122,3 @@ def entailment_labels(label2id: Mapping[str, Any], name: str = "") -> tuple[int,
         )
     against = [at for label, at in label2id.items() if label.lower().startswith("contradict")]
     return found[0], against[0] if against else (len(label2id) - 1 if found[0] == 0 else 0)
-
-
-def longest_input(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> int:
-    """Tokens that the model reads at once."""
-    config = model.config
-    positions = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
-    if config.model_type in OFFSET_POSITIONS:
-        positions -= config.pad_token_id + 1
-    return int(min(positions, tokenizer.model_max_length))

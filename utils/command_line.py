@@ -17,7 +17,7 @@ from pathlib import Path
 
 from config import ConfigError, Secret, Settings, SuiteError, list_recipes, load_settings
 from utils.errors import UsageError
-from utils.retyping import complete_remedies, program_of
+from utils.retyping import complete_remedies, program_of, retype
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -87,7 +87,8 @@ def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] |
     except OSError as error:
         return _fail(error, str(error), given, FAILED)
     except Exception as error:
-        text = f"{type(error).__name__}: {error}\n  This is a fault of the program. See where:  add --debug"
+        told = retype(program_of(main), given, ["--debug"])
+        text = f"{type(error).__name__}: {error}\n  This is a fault of the program. See where:  {told}"
         return _fail(error, text, given, FAILED)
 
 

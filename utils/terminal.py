@@ -109,4 +109,4 @@ class Terminal:
 
     def _check_interactive(self, question: str) -> None:
         if not self.is_interactive:
-            raise UsageError(f"nobody is there to answer: {question}", remedies=[("Answer beforehand", "add --yes")])
+            raise UsageError(f"nobody is there to answer: {question}", remedies=[("Answer beforehand", "--yes")])

@@ -49,8 +49,9 @@ def _tell_pair(table: pd.DataFrame, codes: list[str], first: str, second: str) -
     if not totals.sum():
         return f"{first} and {second} never meet and never name each other."
     most = int(table[list(KINDS)].sum(axis=1).to_numpy().argmax())
+    scenes = "scene" if totals[KINDS[1]] == 1 else "scenes"
     return (
-        f"{totals[KINDS[0]]} turns to each other, {totals[KINDS[1]]} scenes together, {totals[KINDS[2]]} times named;"
+        f"{totals[KINDS[0]]} turns to each other, {totals[KINDS[1]]} {scenes} together, {totals[KINDS[2]]} times named;"
         f" most in {codes[most]}."
     )
 

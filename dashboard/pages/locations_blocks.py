@@ -26,7 +26,7 @@ MODELS = {  # as an evaluation names them
     "tfidf": "TF-IDF with logistic regression",
     "distilbert": "DistilBERT",
 }
-HEADING = ("Model", "Macro F1", "95 % interval", "Right", "Told", "Of these right", "Calibration error")
+HEADING = ("Model", "Macro F1", "95 % inter\u00adval", "Right", "Told", "Of these right", "Calibra\u00adtion error")
 
 
 def method_block(view: LocationView) -> str:

@@ -59,7 +59,8 @@ def test_init_asks_for_region_and_name_and_hides_the_token(console: Console, mon
 def test_init_with_nobody_to_ask_says_so(console: Console) -> None:
     done = console("init")
     assert (done.code, done.changes) == (WRONG_USAGE, [])
-    assert "nobody is there to answer" in done.err and "add --yes" in done.err
+    assert "nobody is there to answer" in done.err
+    assert "Answer beforehand:  python deploy_aws.py init " in done.err and " --yes\n" in done.err
 
 
 @pytest.mark.parametrize("name", ["A", "Our Show", "-x-", "x" * 32, "show_1"])
@@ -222,7 +223,7 @@ def test_train_with_nobody_to_ask_launches_nothing(console: Console, series_fold
     console.set_up(series_folder())
     done = console("train", "llama")
     assert (done.code, done.changes) == (WRONG_USAGE, [])
-    assert "nobody is there to answer: Launch it?" in done.err and "add --yes" in done.err
+    assert "nobody is there to answer: Launch it?" in done.err and " llama --yes\n" in done.err
 
 
 def test_train_takes_no_for_an_answer(console: Console, series_folder: Series) -> None:
