@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from config import SuiteError
+from utils.next_command import carry_places
 
 FLAG = "--"
 
@@ -35,7 +36,7 @@ def retype(program: str, given: Sequence[str], flags: Sequence[str]) -> str:
 
 
 def complete_remedies(error: SuiteError, program: str, given: Sequence[str]) -> None:
-    """Make whole commands of the remedies of an error that are flags alone."""
+    """Make whole commands of the remedies of an error: of flags alone, and of commands for the series at hand."""
     if program:
         error.remedies = [(label, _complete(command, program, given)) for label, command in error.remedies]
 
@@ -45,7 +46,7 @@ def _complete(command: str, program: str, given: Sequence[str]) -> str:
         parts = shlex.split(command) if command.startswith(FLAG) else []
     except ValueError:  # a quote without its end: no flags
         parts = []
-    return retype(program, given, parts) if parts else command
+    return retype(program, given, parts) if parts else carry_places(command, given)
 
 
 def _without(given: Sequence[str], flag: str, values: int) -> list[str]:
