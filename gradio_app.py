@@ -14,6 +14,8 @@ import os
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 from config import FAMILIES, RUNGS, Settings, SuiteError
 from utils.command_line import DONE, Parser, add_common_arguments, build_settings, run_command
 from utils.errors import UsageError
+
+PROGRESS_SECONDS = 0.5
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -65,6 +69,7 @@ def main(arguments: Sequence[str]) -> int:
                 more_styles=STYLE_SHEETS, more_routes=ROUTES,
             )  # fmt: skip
             service.start()
+            threading.Thread(target=show_loading, args=[service], name="progress", daemon=True).start()
             return serve(app, listener, settings)
 
 
@@ -150,17 +155,32 @@ def build_service(
     changed: Callable[[Service], None] = lambda service: None,
 ) -> Service:
     """The service that loads the highest source from ``start`` down; it does not load yet."""
+    from character_chatbot.load_progress import LoadProgress
     from character_chatbot.service import Service
+
+    progress = LoadProgress()
 
     def find(corpus: Any, no_corpus: str, announcements: Any) -> Any:
         from character_chatbot.editing.current_cast import with_current_cast
         from character_chatbot.sources import SourceFinder
 
-        found = SourceFinder(family, settings, registry, announcements, corpus, no_corpus).find(start, version)
+        finder = SourceFinder(family, settings, registry, announcements, corpus, no_corpus, progress=progress)
+        found = finder.find(start, version)
         now = with_current_cast(found, corpus, settings.paths.data)  # with characters that have no lines yet
         return replace(now.source, cards=now.cards)
 
-    return Service(settings, find, changed)
+    return Service(settings, find, changed, progress)
+
+
+def show_loading(service: Service) -> None:
+    """How far loading is, in a line that moves, until it is over; nothing where the output is no terminal."""
+    from utils.terminal import Terminal
+
+    terminal = Terminal()
+    while sys.stderr.isatty() and service.loading:
+        terminal.move(f"Loading: {service.progress.read().sentence}")
+        time.sleep(PROGRESS_SECONDS)
+    terminal.clear()
 
 
 def serve(app: FastAPI, listener: socket.socket, settings: Settings) -> int:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from character_chatbot.load_progress import FETCHING, LoadProgress, download_bar
 from character_chatbot.machine.devices import Device
 from character_chatbot.training.quantisation import build_quantisation
 from config import Settings
 from utils.announcements import Announcement, Announcements
 from utils.errors import BaseModelError
 from utils.hub import HubState, hub_endpoint
+from utils.hub_models import PATTERNS
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -160,6 +162,22 @@ def load_config(base: Base, token: str = "") -> PretrainedConfig:
     return config
 
 
+def fetch_base(base: Base, token: str, progress: LoadProgress) -> None:
+    """Download what is missing of a base from the hub, and tell how far that is. Raises BaseModelError."""
+    from huggingface_hub import snapshot_download
+
+    if base.kind != HUB or base.only_cached or is_cached(base.location):  # as a rule whole: transformers sees to it
+        return
+    progress.begin(FETCHING, f"{base.name} from the hub")
+    bar = download_bar(progress)
+    _load(
+        base,
+        lambda: snapshot_download(
+            base.location, allow_patterns=[*PATTERNS, "*.jinja"], token=token or None, tqdm_class=bar
+        ),
+    )
+
+
 def load_model(base: Base, device: Device, token: str = "", quantised: bool = False) -> PreTrainedModel:
     """The model of a base, on the device; ``quantised``: in 4 bits. Weights come from safetensors only.
 
@@ -170,7 +188,7 @@ def load_model(base: Base, device: Device, token: str = "", quantised: bool = Fa
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()  # of reading weights from disk; downloads keep theirs
+    transformers_logging.disable_progress_bar()  # of reading weights; the page has its own
     quantisation = build_quantisation(device) if quantised else None
     model = _load(
         base,

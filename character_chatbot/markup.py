@@ -21,6 +21,7 @@ from utils.announcements import Announcement
 # Paul Tol's muted and dark schemes: told apart with any colour vision; white on each has a contrast above 4.5.
 PORTRAIT_COLOURS = ("#332288", "#117733", "#882255", "#225555", "#994455", "#666633", "#663333", "#aa4499", "#555555")
 SHOWN_NOTES = 200
+LOADING = "Loading the model…"
 
 
 def initials(name: str) -> str:
@@ -51,9 +52,10 @@ def title_block(title: str, logline: str) -> str:
 
 
 def speaking_line(label: str, character: str = "") -> str:
-    """Which source answers."""
+    """Which source answers; empty: none yet."""
     who = f"<b>{escape(character)}</b> · " if character else ""
-    return f'<p id="speaking" role="status">{who}Speaking: {escape(label)}</p>'
+    what = f"Speaking: {escape(label)}" if label else escape(LOADING)
+    return f'<p id="speaking" role="status">{who}{what}</p>'
 
 
 def banner(announcements: Iterable[Announcement]) -> str:
@@ -73,6 +75,15 @@ def _announcement(each: Announcement) -> str:
     return (
         f"Wanted: {escape(each.wanted)}. Why not: {escape(each.why)}. "
         f"To change that: <code>{escape(each.remedy)}</code>"
+    )
+
+
+def loading_block(title: str, figures: str, share: float | None) -> str:
+    """How far loading is. Its figures change each second, so it is nothing that a screen reader reads out unasked."""
+    value = "" if share is None else f' value="{share:.2f}"'
+    return (
+        f'<div class="loading"><progress max="1"{value} aria-label="Loading the model"></progress>'
+        f"<p>{escape(title)}, <span>{escape(figures)}</span></p></div>"
     )
 
 

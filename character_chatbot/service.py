@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from character_chatbot.engines.base import Sampling, build_sampling
+from character_chatbot.load_progress import LoadProgress
 from character_chatbot.prompts import Turn
 from config import Settings
 from utils.announcements import Announcements
@@ -138,6 +139,7 @@ class Service:
         settings: of the program.
         find: gets the corpus (or None and why there is none) and the announcements; loads what answers.
         changed: called with the service before it loads and once it is ready or has failed.
+        progress: that ``find`` writes, if it does.
     """
 
     def __init__(
@@ -145,7 +147,9 @@ class Service:
         settings: Settings,
         find: Callable[[Corpus | None, str, Announcements], Source],
         changed: Callable[[Service], None] = lambda service: None,
+        progress: LoadProgress | None = None,
     ) -> None:
+        self.progress = progress or LoadProgress()
         self.settings, self.announcements = settings, Announcements()
         self.corpus: Corpus | None = None
         self.no_corpus = "the series is being read"
@@ -162,12 +166,13 @@ class Service:
 
     def load(self) -> None:
         """Load the series and the source; a failure is kept for those who ask for the source."""
+        self.progress.start()
         try:
             from character_chatbot.corpus import read_corpus
 
             self.corpus, self.no_corpus = read_corpus(self.settings.paths.data)
             self._source = self._find(self.corpus, self.no_corpus, self.announcements)
-            logger.info("speaking: %s", self._source.label)
+            logger.info("speaking: %s, loaded in %.1f s", self._source.label, self.progress.seconds)
         except SuiteError as error:
             self._problem = error
             logger.error("%s", error)
@@ -175,6 +180,7 @@ class Service:
             logger.exception("loading failed")
             self._problem = SuiteError(f"what answers could not be loaded: {type(error).__name__}: {error}")
         finally:
+            self.progress.end()
             self._ready.set()
             self._changed(self)
 

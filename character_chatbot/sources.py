@@ -28,6 +28,7 @@ from character_chatbot.engines.choice import Speaker, choose_engine, version_spe
 from character_chatbot.engines.peft_engine import PeftEngine
 from character_chatbot.engines.quotes import QuotesEngine
 from character_chatbot.engines.torch_memory import plan_torch
+from character_chatbot.load_progress import CHECKING, SCENES, STARTING, LoadProgress
 from character_chatbot.machine.devices import Device, choose_device
 from character_chatbot.nano import NanoRecipe, find_nano_base
 from character_chatbot.recall.counting import Reader
@@ -79,7 +80,8 @@ class SourceFinder:
     """Finds the highest rung that can be had.
 
     ``corpus``: the series; None where its transcripts are not on this machine, then ``no_corpus`` says why.
-    ``beside``: an engine that is there already, with which a version may share the base.
+    ``beside``: an engine that is there already, with which a version may share the base. ``progress``: is told how far
+    it is.
     """
 
     family: str
@@ -89,6 +91,7 @@ class SourceFinder:
     corpus: Corpus | None = None
     no_corpus: str = "no series folder was given"
     beside: Engine | None = None
+    progress: LoadProgress = field(default_factory=LoadProgress)
 
     def find(self, start: str = RUNGS[0], version: str | None = None) -> Source:
         """The first source from ``start`` down whose model can be loaded; loads it.
@@ -109,6 +112,7 @@ class SourceFinder:
                 steps.append((rung, step))
                 continue
             self._announce(steps, source)
+            self.progress.begin(SCENES)
             return with_recall(source, self.settings.recall, self.corpus, self.announcements)
         raise DataError(
             f"nobody can answer: {steps[-1][1].why}.",
@@ -153,6 +157,7 @@ class SourceFinder:
     def _open_version(self, name: str | None) -> Source:
         try:
             found = self.registry.resolve(self.family, name)
+            self.progress.begin(CHECKING, f"{self.family} {found.version}")
             folder = self.registry.fetch(self.family, found.version, self.settings.paths.cache / "versions")
             trained = open_version(folder)
             engine, how = self._open_engine(version_speaker(self.family, trained), trained.base)
@@ -221,7 +226,8 @@ class SourceFinder:
 
     def _open_engine(self, speaker: Speaker, base: Base) -> tuple[Callable[[str], Engine], str]:
         """The engine of a model, and its name for people. Raises BaseModelError."""
-        chosen = choose_engine(self.settings, self.registry, speaker, lambda: self._device.kind == "cuda", self.beside)
+        on_gpu, told = lambda: self._device.kind == "cuda", self.progress
+        chosen = choose_engine(self.settings, self.registry, speaker, on_gpu, self.beside, progress=told)
         engine = chosen.engine
         if engine is not None:
             return lambda character: engine, ", on OpenVINO"
@@ -235,9 +241,10 @@ class SourceFinder:
 
     def _load(self, base: Base, adapter: Path | None = None) -> Callable[[str], Engine]:
         token = self.settings.secrets.hf_token.reveal()
+        self.progress.begin(STARTING, "torch")
         plan = plan_torch(base, self._device, self.settings.chat.cache_tokens, adapter, token)
         engine = PeftEngine(base, plan.device, adapter, token, plan.cache_tokens)
-        engine.load()
+        engine.load(self.progress)
         return lambda character: engine
 
     def _source(

@@ -43,7 +43,10 @@ def hub(model_files: dict[str, bytes]) -> Iterator[ThreadingHTTPServer]:
             found = f"/{REPOSITORY}/resolve/" in self.path and name in model_files
             if self.path.startswith(f"/api/models/{REPOSITORY}"):
                 listing = "/tree/" in self.path
-                body = [] if listing else {"id": REPOSITORY, "sha": COMMIT, "siblings": [], "tags": []}
+                sizes = {name: len(content) for name, content in model_files.items()}
+                files = [{"type": "file", "path": name, "size": size, "oid": ""} for name, size in sizes.items()]
+                siblings = [{"rfilename": name} for name in model_files]
+                body = files if listing else {"id": REPOSITORY, "sha": COMMIT, "siblings": siblings, "tags": []}
                 self._answer(200, json.dumps(body).encode())
             else:
                 self._answer(200 if found or self.path == "/" else 404, model_files[name] if found else b"")
@@ -105,3 +108,33 @@ def test_persona_on_a_base_from_the_hub_speaks_where_there_is_no_version(hub: Th
     assert talk.returncode == 0, talk.stderr
     assert f"[{REPOSITORY}, untrained, with the persona as its prompt]" in talk.stderr
     assert "no version of llama" in talk.stderr
+
+
+FETCH = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from character_chatbot.bases import HUB, Base, fetch_base, is_cached
+from character_chatbot.load_progress import LoadProgress
+
+class Told(LoadProgress):
+    def count(self, done, total, *, is_bytes=False):
+        super().count(done, total, is_bytes=is_bytes)
+        print(done, total, self.read().title)
+
+base = Base(HUB, sys.argv[2], sys.argv[2])
+fetch_base(base, "", Told())
+print(is_cached(base.location))
+fetch_base(base, "", Told())  # nothing to do
+"""
+
+
+def test_a_download_tells_its_bytes(hub: ThreadingHTTPServer, model_files: dict[str, bytes]) -> None:
+    words = [sys.executable, "-c", FETCH, str(PROJECT), REPOSITORY]
+    environment = os.environ | {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_address[1]}", "HF_HUB_DISABLE_XET": "1"}
+    environment["HF_HUB_OFFLINE"] = "0"
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    *told, cached = done.stdout.splitlines()
+    size = sum(map(len, model_files.values()))
+    assert f"{size} {size} fetching {REPOSITORY} from the hub" in told
+    assert cached == "True"

@@ -68,6 +68,15 @@ def engine(exported: Path) -> Iterator[OpenVinoEngine]:
     found.close()
 
 
+def test_it_is_ready_after_the_step_in_which_the_weights_are_packed(exported: Path) -> None:
+    engine, started = OpenVinoEngine(exported, EngineOptions(cache_tokens=1024)), []
+    try:
+        assert engine.load(started.append)["cache_bytes"] > 0  # nothing has a cache before a step
+        assert started == [engine.process_id]
+    finally:
+        engine.close()
+
+
 def test_reply_comes_in_pieces_and_says_what_torch_says(engine: OpenVinoEngine, base: Path) -> None:
     pieces = list(engine.reply(MESSAGES, GREEDY))
     assert len(pieces) > 1

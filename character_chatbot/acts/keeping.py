@@ -21,6 +21,7 @@ from character_chatbot.chats.records import Conversation
 from utils.errors import DataError, SuiteError, UsageError
 
 LONGEST_FILE_NAME = 100
+TICKS_OF_PROGRESS = round(1 / TICK_SECONDS)  # a second
 
 
 class Keeping(Branching):
@@ -30,11 +31,9 @@ class Keeping(Branching):
         """A visitor comes: the characters as soon as they are known, the source as soon as it is loaded."""
         number = self.move(visit)
         self.arrive(visit, number)  # what is typed while the model is being loaded goes where the browser says
-        while self.service.loading and not self.service.characters:
-            await asyncio.sleep(TICK_SECONDS)
-        if self.service.loading:
-            yield self._roster(visit)
-        await self._loaded()
+        async with contextlib.aclosing(self._load(visit)) as views:
+            async for view in views:
+                yield view
         if not self.is_last_move(visit, number):  # somebody was chosen meanwhile
             yield {"characters": Change(choices=list(self.service.characters))}
             return
@@ -208,6 +207,18 @@ class Keeping(Branching):
             self.arrive(visit, number)
         if view and self.is_last_move(visit, number):
             yield view
+
+    async def _load(self, visit: Visit) -> Views:
+        """Until the source is there: the characters once they are known, and each second how far loading is."""
+        known, ticks = False, 0
+        while self.service.loading:
+            if not known and self.service.characters:
+                known = True
+                yield self._roster(visit)
+            elif ticks and ticks % TICKS_OF_PROGRESS == 0:
+                yield self.told_loading()
+            ticks += 1
+            await asyncio.sleep(TICK_SECONDS)
 
     async def _loaded(self) -> None:
         while self.service.loading:

@@ -18,7 +18,6 @@ from character_chatbot.pages.transcript import live_block, transcript
 from character_chatbot.service import Service
 from utils.errors import UsageError
 
-LOADING = "Loading the model…"
 MOVE_SECONDS = 10.0  # that a message waits for the conversation it is to go into
 MOST_TABS = 1_000  # remembered; of the oldest one it is then taken that it has not moved
 
@@ -156,7 +155,7 @@ class Room:
         from character_chatbot.sources import announce_untrained
 
         service = self.service
-        label, notices = LOADING, ""
+        label, notices = "", ""
         if service.problem:
             label, notices = "nobody", markup.problem_block(str(service.problem))
         elif not service.loading:
@@ -167,6 +166,11 @@ class Room:
             notices = markup.banner(each for each in service.announcements if each.feature in features)
         style = markup.portraits_style(service.characters)
         return {"speaking": style + markup.speaking_line(label, ", ".join(cast)), "banner": notices}
+
+    def told_loading(self) -> View:
+        """How far loading is: above the box for messages, where a phone shows it as well."""
+        now = self.service.progress.read()
+        return {"notice": markup.loading_block(now.title, now.figures, now.share)}
 
     def _writing(self, visit: Visit) -> Writing | None:
         found = self.writing.get(visit.conversation)

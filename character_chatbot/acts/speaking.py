@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from character_chatbot.acts.orders import Orders
-from character_chatbot.acts.room import LOADING
 from character_chatbot.acts.views import Change, View, Views, problem, usable, word
 from character_chatbot.acts.visit import Visit
 from character_chatbot.acts.writing import TICK_SECONDS, Order, Writing
 from character_chatbot.chats.message_rows import Written
 from character_chatbot.chats.records import DONE, STOPPED
 from character_chatbot.engines.base import build_sampling
+from character_chatbot.markup import LOADING
 from character_chatbot.service import Reply
 from utils.errors import SuiteError, UsageError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,8 @@ def run_key_action(arguments: argparse.Namespace, settings: Settings) -> int:
     keys = KeyFile(settings.api.keys_file)
     if arguments.action == "new":
         key = keys.add(arguments.name)
-        print(json.dumps({"name": arguments.name, "key": key}) if arguments.json else f"{key}\nIt is shown only now.")
+        print(json.dumps({"name": arguments.name, "key": key}) if arguments.json else key)
+        print("It is shown only now.", file=sys.stderr)  # so that KEY=$(…) is the key
     elif arguments.action == "revoke":
         keys.revoke(arguments.name)
         print(json.dumps({"revoked": arguments.name}) if arguments.json else f"{arguments.name} is no key any more.")

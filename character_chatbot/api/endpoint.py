@@ -85,11 +85,11 @@ class Endpoint:
         """A chat request as turns. Raises ApiError: no such model, or nothing to reply to."""
         group = read_group(request.messages, self._source().cast.resolve)
         character = self._replier(request.model, group)
-        user = request.user or group.user
+        user = self._user(request.user or group.user, character)
         messages = group.named(_without_cue(request.messages), character)
         note = "\n".join(_read_note(each, character, user) for each in messages if each.role in SYSTEM)
         turns = [_read_turn(each, character, user) for each in messages]
-        said = [each.content for each in messages if each.role not in SYSTEM and each.content.strip()]
+        said = [each.content for each in messages if each.role not in SYSTEM and one_line(each.content)]
         return self._asked(request, character, [turn for turn in turns if turn and turn.text], note, said[-1:])
 
     def _replier(self, model: str, group: Group) -> str:
@@ -101,7 +101,8 @@ class Endpoint:
     def read_completion(self, request: CompletionRequest) -> Asked:
         """A text as turns, see :mod:`character_chatbot.api.script`; who opens the last line is the character."""
         character = self.character(request.model)
-        script = read_script(request.prompt, request.user or DEFAULT_NAME, self.service.source.cast.resolve)
+        user = self._user(request.user, character)
+        script = read_script(request.prompt, user, self.service.source.cast.resolve)
         turns = [replace(each, speaker=character) if each.speaker == script.opened else each for each in script.turns]
         spoken = turns and turns[-1].speaker == character and not script.opened
         tail = request.prompt[len(request.prompt.rstrip()) :]
@@ -132,12 +133,19 @@ class Endpoint:
         note = _without_persona(note, self.service.source.cast.get(character))
         begun = last[0] if last and turns[-1].speaker == character else ""
         if begun:  # a client that wants the last reply to go on, or has begun the next one
-            turns = open_with(turns[:-1], character, request.user or DEFAULT_NAME)
+            turns = open_with(turns[:-1], character, self._user(request.user, character))
+        elif turns[-1].speaker == character:
+            raise ApiError(400, f"{character} has spoken last: end with what somebody else says.", param="messages")
         greeting = " ".join(turn.text for turn in itertools.takewhile(lambda turn: turn.speaker == character, turns))
         if greeting:  # a prompt begins with what is said to the character
             note = f"{note}\n{character} has begun with: {greeting}".strip()
         sampling, stops = self._sampling(request), tuple(request.stop)
         return Asked(character, tuple(turns), sampling, note, stops, begun.strip(), begun[-1:].isspace())
+
+    def _user(self, given: str, character: str) -> str:
+        """The user's name, as one line without a colon; nobody is called as the character is."""
+        name = one_line(given.replace(":", " "))[:LONGEST_NAME_CHARACTERS].strip()
+        return name if name and self._source().cast.resolve(name) != character else DEFAULT_NAME
 
     def _sampling(self, request: ChatRequest | CompletionRequest) -> Sampling:
         given = {
@@ -152,7 +160,10 @@ class Endpoint:
 
     def _source(self) -> Source:
         if self.service.loading:
-            raise ApiError(503, "the model is being loaded.", SERVER, "loading", wait_seconds=LOADING_SECONDS)
+            now = self.service.progress.read()
+            raise ApiError(
+                503, f"the model is being loaded: {now.sentence}.", SERVER, "loading", wait_seconds=LOADING_SECONDS
+            )
         try:
             return self.service.source
         except SuiteError as error:
@@ -178,7 +189,7 @@ def _without_persona(note: str, character: Character) -> str:
 
 def _read_note(message: Message, character: str, user: str) -> str:
     """A system message; lines of an example conversation with the names that their ``name`` stands for."""
-    names = {"example_assistant": character, "example_user": one_line(user) or DEFAULT_NAME}
+    names = {"example_assistant": character, "example_user": user}
     label = names.get(message.name)
     said = one_line(message.content).removeprefix(f"{label}: ")  # in a group chat the name is there already
     return f"{label}: {said}" if label else message.content.strip()
@@ -189,8 +200,7 @@ def _read_turn(message: Message, character: str, user: str) -> Turn | None:
     if message.role in SYSTEM:
         return None
     named = one_line(message.name.replace(":", " ").replace("_", " "))[:LONGEST_NAME_CHARACTERS]
-    other = named or one_line(user.replace(":", " "))[:LONGEST_NAME_CHARACTERS] or DEFAULT_NAME
-    speaker = (named or character) if message.role == "assistant" else other
+    speaker = named or (character if message.role == "assistant" else user)
     return Turn(
         speaker if speaker != character or message.role == "assistant" else DEFAULT_NAME, one_line(message.content)
     )

@@ -56,4 +56,5 @@ def unreadable(error: ValidationError) -> ApiError:
     """The first thing that is wrong with a body, by field."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     param = ".".join(str(part) for part in first["loc"])
-    return ApiError(400, f"{param or 'the body'}: {first['msg']}", param=param)
+    why = first["msg"].removeprefix("Value error, ")  # pydantic's own words in front of ours
+    return ApiError(400, f"{param or 'the body'}: {why}", param=param)

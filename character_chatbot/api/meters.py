@@ -5,7 +5,8 @@ Names of the metrics start with ``suite_``; those of the process (memory, CPU, o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 from character_chatbot.service import FAILED, LOADING, READY, Service
 
@@ -43,6 +44,11 @@ class Meters:
         self._states = Gauge("suite_state", "1 for the state it is in", ["state"], registry=registry)
         self._fallbacks = Gauge("suite_fallbacks", "Steps down that are announced", registry=registry)
         self._fallbacks.set_function(lambda: len(service.announcements))
+        seconds = Gauge("suite_load_seconds", "That loading has taken, so far or in all", registry=registry)
+        seconds.set_function(lambda: service.progress.seconds)
+        self._share = Gauge(
+            "suite_load_share", "Of the stage of loading at hand, where known", ["stage"], registry=registry
+        )
 
     def request(self, route: str, status: int) -> None:
         """A request was answered, or refused."""
@@ -63,6 +69,10 @@ class Meters:
         now = read_state(self._service)
         for state in STATES:
             self._states.labels(state).set(state == now)
+        self._share.clear()
+        stage = self._service.progress.read() if now == LOADING else None
+        if stage:
+            self._share.labels(stage.kind).set(math.nan if stage.share is None else stage.share)
         return generate_latest(self.registry)
 
 
@@ -73,10 +83,16 @@ def read_state(service: Service) -> str:
 
 
 def build_healthz(service: Service) -> Response:
-    """``{"state": "ready"}``; 503 while loading and where nobody can answer, as load balancers want it."""
+    """``{"state": "ready"}``; 503 while loading and where nobody can answer, as load balancers want it.
+
+    While loading also ``stage``, ``seconds`` (in all) and, where known, ``share`` of the stage; no name of anything.
+    """
     from fastapi.responses import JSONResponse
 
     state = read_state(service)
-    return JSONResponse(
-        {"state": state}, 200 if state in (READY, DEGRADED) else 503, headers={"cache-control": "no-store"}
-    )
+    answer: dict[str, Any] = {"state": state}
+    if state == LOADING:
+        stage = service.progress.read()
+        answer |= {"stage": stage.kind, "seconds": round(service.progress.seconds, 1)}
+        answer |= {} if stage.share is None else {"share": round(stage.share, 3)}
+    return JSONResponse(answer, 200 if state in (READY, DEGRADED) else 503, headers={"cache-control": "no-store"})

@@ -53,6 +53,10 @@ class _Request(BaseModel):
         return bool((self.stream_options or {}).get("include_usage"))
 
 
+def _is_text(part: object) -> bool:
+    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
+
+
 class Message(BaseModel):
     """One message; ``content`` as text, or as parts of which the texts count."""
 
@@ -67,10 +71,9 @@ class Message(BaseModel):
     def _texts_of_parts(cls, given: object) -> object:
         if not isinstance(given, list):
             return given or ""
-        wrong = next((part for part in given if not isinstance(part, dict) or part.get("type") != "text"), None)
-        if wrong is not None:
+        if not all(_is_text(part) for part in given):
             raise ValueError("a part that is no text cannot be read")
-        return "\n".join(str(part.get("text", "")) for part in given)
+        return "\n".join(part["text"] for part in given)
 
     @field_validator("name", mode="before")
     @classmethod

@@ -19,7 +19,8 @@ from character_chatbot.engines.openvino_engine import EngineOptions, OpenVinoEng
 from character_chatbot.export.footprint import GIB, Footprint
 from character_chatbot.export.packages import INSTALL, missing_package
 from character_chatbot.export.shelf import base_export_name, fetch_export, find_export
-from character_chatbot.machine.machine_memory import available_host_bytes, free_host_bytes
+from character_chatbot.load_progress import CHECKING, READING, LoadProgress
+from character_chatbot.machine.machine_memory import available_host_bytes, free_host_bytes, own_bytes
 from character_chatbot.version import TrainedVersion
 from config import Settings
 from utils.errors import BaseModelError, RegistryError, StoreError, SuiteError
@@ -80,12 +81,15 @@ def choose_engine(
     speaker: Speaker,
     cuda: Callable[[], bool],
     beside: Engine | None = None,
+    *,
+    progress: LoadProgress | None = None,
 ) -> EngineChoice:
     """OpenVINO, loaded, or why it is torch.
 
     Args:
         cuda: whether torch has a GPU; asked only where the answer matters.
         beside: an engine that is there already: a second version on the same exported base speaks through it.
+        progress: is told how far loading is.
 
     Raises:
         BaseModelError: neither fits into this machine's memory.
@@ -93,7 +97,7 @@ def choose_engine(
     first = _torch_first(settings.chat.engine, cuda)
     if first:
         return EngineChoice(why=first)
-    wanted = _Wanted(settings, registry, speaker, beside)
+    wanted = _Wanted(settings, registry, speaker, beside, progress or LoadProgress())
     try:
         return _open_or_say(wanted)
     except _DoesNotFitError as error:
@@ -109,6 +113,7 @@ class _Wanted:
     registry: Registry
     speaker: Speaker
     beside: Engine | None
+    progress: LoadProgress
 
 
 def _torch_first(wanted: str, cuda: Callable[[], bool]) -> str:
@@ -163,14 +168,25 @@ def _open(wanted: _Wanted, name: str, record: dict[str, Any]) -> OpenVinoEngine:
         logger.info("%s speaks through the engine that is there, with its own adapter", speaker.label)
         return beside.with_adapter(speaker.version, speaker.adapter)
     plain = name == speaker.version or speaker.adapter is None
-    tokens = _fit(footprint if plain else footprint.with_adapter(), settings.chat.cache_tokens)
-    folder = fetch_export(wanted.registry.store, speaker.family, name, settings.paths.cache / "exports")
+    footprint = footprint if plain else footprint.with_adapter()
+    tokens = _fit(footprint, settings.chat.cache_tokens)
+    wanted.progress.begin(CHECKING, f"the export of {speaker.label}")
+    folder = fetch_export(
+        wanted.registry.store, speaker.family, name, settings.paths.cache / "exports", wanted.progress
+    )
     adapters = {} if plain or speaker.adapter is None else {speaker.version: speaker.adapter}
     options = EngineOptions(tokens, settings.chat.replies_at_once, adapters=adapters)
     engine = OpenVinoEngine(folder, options, speaker.version if adapters else "", parameters)
-    engine.load()
+    engine.load(lambda pid: _watch(wanted, footprint, pid))
     logger.info("OpenVINO speaks for %s: exported in %s bits, %s", speaker.label, record["bits"], _how(speaker, name))
     return engine
+
+
+def _watch(wanted: _Wanted, footprint: Footprint, pid: int) -> None:
+    """OpenVINO says nothing while it loads, but its memory grows steadily: to 99 % of this in the 3B shape."""
+    expected = footprint.weights + footprint.program
+    what = f"the weights of {wanted.speaker.label}"
+    wanted.progress.begin(READING, what, done=lambda: own_bytes(pid=pid), total=expected)
 
 
 def _how(speaker: Speaker, name: str) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -81,9 +81,12 @@ class OpenVinoEngine:
         self._brought = ""  # the adapter that came with this voice, and goes with it
         self.queue = FairQueue(self._options.replies_at_once)
 
-    def load(self) -> dict[str, Any]:
-        """Start the process and wait for it; seconds and bytes as it says. Raises BaseModelError."""
-        return self._started().ready
+    def load(self, started: Callable[[int], None] = lambda pid: None) -> dict[str, Any]:
+        """Start the process and wait for it; seconds and bytes as it says. Raises BaseModelError.
+
+        ``started``: gets the process' id before the model is loaded.
+        """
+        return self._started(started).ready
 
     @property
     def folder(self) -> Path:
@@ -199,7 +202,7 @@ class OpenVinoEngine:
         """The longest prompt and reply together."""
         return min(read_architecture(self._folder).context, self._options.cache_tokens)
 
-    def _started(self) -> EngineProcess:
+    def _started(self, started: Callable[[int], None] = lambda pid: None) -> EngineProcess:
         if self._owner:
             return self._owner._started()
         with self._loading:
@@ -207,5 +210,5 @@ class OpenVinoEngine:
                 self._process.end()
                 self._process = None
             if self._process is None:
-                self._process = EngineProcess(self._folder, self._options.to_json())
+                self._process = EngineProcess(self._folder, self._options.to_json(), started)
             return self._process

@@ -58,12 +58,13 @@ class EngineProcess:
     Args:
         folder: an exported model.
         options_json: for the worker, see ``EngineOptions.to_json``.
+        started: gets the process' id before the model is loaded.
 
     Raises:
         BaseModelError: the model cannot be loaded.
     """
 
-    def __init__(self, folder: Path, options_json: str) -> None:
+    def __init__(self, folder: Path, options_json: str, started: Callable[[int], None] = lambda pid: None) -> None:
         self._requests: dict[int, Request] = {}
         self._lock, self._numbers = threading.Lock(), 0
         self._printed: list[str] = []
@@ -84,6 +85,7 @@ class EngineProcess:
         self._answers = threading.Thread(target=self._read, name="openvino", daemon=True)
         self._errors.start()
         self._answers.start()
+        started(self.id)
         self.ready = self._wait_until_ready(folder)
 
     @property

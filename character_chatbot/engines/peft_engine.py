@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from character_chatbot.bases import Base, load_model, load_tokenizer
+from character_chatbot.bases import Base, fetch_base, load_model, load_tokenizer
 from character_chatbot.engines.base import Sampling
 from character_chatbot.engines.detokeniser import CONTEXT_TOKENS
 from character_chatbot.engines.fair_queue import FairQueue
 from character_chatbot.engines.prompt_cache import PromptCache
+from character_chatbot.load_progress import READING, LoadProgress, counted_weights
 from character_chatbot.machine.devices import Device
 from character_chatbot.prompts import Message, encode_beginning, encode_prompt, encode_unfinished, end_of_turn
 from utils.errors import RegistryError
@@ -38,14 +39,20 @@ class PeftEngine:
         self._prompts = PromptCache(tokens=cache_tokens)
         self.queue = FairQueue(slots=1)
 
-    def load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    def load(self, progress: LoadProgress | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Model and tokenizer. Raises BaseModelError, RegistryError."""
         with self._loading:
             if self._loaded is None:
-                tokenizer = load_tokenizer(self._base, self._token)
-                model = load_model(self._base, self._device, self._token)
-                self._loaded = (self._with_adapter(model), tokenizer)
+                self._loaded = self._load(progress or LoadProgress())
             return self._loaded
+
+    def _load(self, progress: LoadProgress) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        tokenizer = load_tokenizer(self._base, self._token)
+        fetch_base(self._base, self._token, progress)
+        progress.begin(READING, f"the weights of {self._base.name}")
+        with counted_weights(progress):
+            model = load_model(self._base, self._device, self._token)
+        return self._with_adapter(model), tokenizer
 
     def close(self) -> None:
         """Let go of the model; a reply at hand keeps it to its end, a later one loads it again."""

@@ -12,11 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from character_chatbot.load_progress import FETCHING, LoadProgress
 from utils.errors import ConflictError, RegistryError
 from utils.files import MANIFEST, sha256_file
 from utils.stores import Store
@@ -80,10 +82,11 @@ def find_export(store: Store, family: str, name: str) -> dict[str, Any] | None:
     raise _damaged(family, name, RECORD)
 
 
-def fetch_export(store: Store, family: str, name: str, cache: Path) -> Path:
+def fetch_export(store: Store, family: str, name: str, cache: Path, progress: LoadProgress | None = None) -> Path:
     """A folder with the export, every file compared with the manifest.
 
-    A store on this machine answers with its own folder; from a bucket it comes to ``<cache>/<family>/<name>``.
+    A store on this machine answers with its own folder; from a bucket it comes to ``<cache>/<family>/<name>``, which
+    ``progress`` is told by bytes.
 
     Raises:
         RegistryError: there is none, or a file is missing or changed.
@@ -98,10 +101,29 @@ def fetch_export(store: Store, family: str, name: str, cache: Path) -> Path:
         if not _matches(file, wanted) and store.local_path(_key(family, name, each)) is None:
             file.parent.mkdir(parents=True, exist_ok=True)
             with suppress(KeyError):
-                store.fetch(_key(family, name, each), file)
+                store.fetch(_key(family, name, each), file, _counter(progress, f"{family} {name}", files, each))
         if not _matches(file, wanted):
             raise _damaged(family, name, each)
     return folder
+
+
+def _counter(
+    progress: LoadProgress | None, label: str, files: Mapping[str, FileSum], name: str
+) -> Callable[[int], None] | None:
+    """What counts the bytes of one file on top of those before it."""
+    if progress is None:
+        return None
+    sizes = [file.size_bytes for file in files.values()]
+    done = sum(sizes[: list(files).index(name)])
+    if progress.read().kind != FETCHING:
+        progress.begin(FETCHING, f"the export {label}")
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        progress.count(done, sum(sizes), is_bytes=True)
+
+    return count
 
 
 def _read_manifest(store: Store, family: str, name: str) -> dict[str, FileSum] | None:

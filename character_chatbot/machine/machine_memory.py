@@ -40,13 +40,13 @@ def available_host_bytes(sharers: int = 1, proc: Path = PROC, cgroups: Path = CG
     """
     left = [_meminfo(proc / "meminfo"), *(_left_in_group(folder) for folder in _groups(proc, cgroups))]
     known = [each for each in left if each is not None]
-    return min(known) // sharers + _resident_bytes(proc) if known else None
+    return min(known) // sharers + own_bytes(proc) if known else None
 
 
 def free_host_bytes(proc: Path = PROC, cgroups: Path = CGROUPS) -> int | None:
     """As :func:`available_host_bytes`, but beside what this process has already."""
     available = available_host_bytes(1, proc, cgroups)
-    return None if available is None else max(0, available - _resident_bytes(proc))
+    return None if available is None else max(0, available - own_bytes(proc))
 
 
 def hand_back_freed_memory(block: int = LARGE_BLOCK) -> bool:
@@ -96,9 +96,9 @@ def _meminfo(file: Path) -> int | None:
     return None
 
 
-def _resident_bytes(proc: Path) -> int:
-    """What this process has of its own; mapped files belong to everybody."""
-    for line in _read(proc / "self" / "status").splitlines():
+def own_bytes(proc: Path = PROC, pid: int | str = "self") -> int:
+    """What a process has of its own; mapped files belong to everybody. 0: the system does not say."""
+    for line in _read(proc / str(pid) / "status").splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
     return 0

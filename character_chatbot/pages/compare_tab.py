@@ -48,7 +48,8 @@ class Compare:
         choices = [(label, key) for key, label in keys.items()]
         notice = "" if len(keys) != 1 else markup.hint("There is only one source on this machine: train a version.")
         if self._service.loading:
-            notice = markup.hint("The model is being loaded: open this tab again in a moment.")
+            now = self._service.progress.read()
+            notice = markup.hint(f"The model is being loaded ({now.sentence}): open this tab again in a moment.")
         return {
             "first": Properties(choices=choices, value=one),
             "second": Properties(choices=choices, value=other),

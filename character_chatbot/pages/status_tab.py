@@ -66,7 +66,10 @@ def _show_status(service: Service, registry: Registry, family: str) -> tuple[Any
         source=source, corpus=service.corpus, no_corpus=service.no_corpus,
     )  # fmt: skip
     speaking, run, data = markup.status_blocks(status)
-    if service.problem:
+    if service.loading:
+        now = service.progress.read()
+        speaking = markup.loading_block(now.title, now.figures, now.share) + speaking
+    elif service.problem:
         speaking = markup.problem_block(str(service.problem)) + speaking
     losses = (status["run"] or {}).get("losses", [])
     curve = gr.update(value=pd.DataFrame(losses, columns=["step", "loss"]) if losses else None, visible=bool(losses))
