@@ -37,6 +37,7 @@ from utils.command_line import (
     build_settings,
     run_command,
 )
+from utils.next_command import in_use
 from utils.registry_command import add_model_arguments, check_model_arguments, run_model_action
 
 if TYPE_CHECKING:
@@ -234,7 +235,9 @@ def run_train(arguments: argparse.Namespace, settings: Settings) -> int:
     url, aws = arguments.checkpoint_store, settings.aws
     store = open_store(url, aws.region, aws.profile) if url else None
     registry = open_registry(settings)
-    outcome = run_training(request, settings, registry, Announcements(), progress, checkpoint_store=store)
+    outcome = run_training(
+        request, settings, registry, Announcements(complete=in_use(settings)), progress, checkpoint_store=store
+    )
     if not processes.is_first():
         return DONE
     if arguments.json:
@@ -253,7 +256,7 @@ def _find_rate(request: RunRequest, settings: Settings, *, as_json: bool) -> int
 
     if processes.count() > 1:
         raise UsageError("--find-lr takes one process, whatever the training will take.")
-    search, picture = search_rate(request, settings, Announcements())
+    search, picture = search_rate(request, settings, Announcements(complete=in_use(settings)))
     if as_json:
         _print_json(search.to_dict() | {"picture": picture})
     else:
@@ -300,7 +303,7 @@ def run_chat(arguments: argparse.Namespace, settings: Settings) -> int:
     from character_chatbot.sources import announce_untrained
     from utils.announcements import Announcements
 
-    announcements = Announcements()
+    announcements = Announcements(complete=in_use(settings))
     source = _find_source(arguments, settings, announcements)
     character = source.cast.get(arguments.character).name
     announce_untrained(source, character, announcements)
@@ -346,7 +349,7 @@ def run_status(arguments: argparse.Namespace, settings: Settings) -> int:
     from character_chatbot.status import build_status, render_status
     from utils.announcements import Announcements
 
-    registry, announcements = open_registry(settings), Announcements(quiet=True)
+    registry, announcements = open_registry(settings), Announcements(quiet=True, complete=in_use(settings))
     corpus, no_corpus = read_corpus(settings.paths.data)
     finder = SourceFinder(arguments.family, settings, registry, announcements, corpus, no_corpus)
     try:

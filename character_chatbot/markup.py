@@ -180,7 +180,7 @@ def _registry_section(registry: Mapping[str, Any], family: str) -> str:
     if registry["problem"]:
         return top + problem_block(registry["problem"])
     if not registry["versions"]:
-        return f"{top}<p>No version yet. Train one: <code>python training_pipeline.py train {escape(family)}</code></p>"
+        return f"{top}<p>No version yet. Train one: <code>{escape(registry['train'])}</code></p>"
     rows = [
         (
             each["family"],

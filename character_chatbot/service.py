@@ -24,6 +24,7 @@ from character_chatbot.prompts import Turn
 from config import Settings
 from utils.announcements import Announcements
 from utils.errors import SuiteError, UsageError
+from utils.next_command import in_use
 
 if TYPE_CHECKING:
     from character_chatbot.corpus import Corpus
@@ -150,7 +151,7 @@ class Service:
         progress: LoadProgress | None = None,
     ) -> None:
         self.progress = progress or LoadProgress()
-        self.settings, self.announcements = settings, Announcements()
+        self.settings, self.announcements = settings, Announcements(complete=in_use(settings))
         self.corpus: Corpus | None = None
         self.no_corpus = "the series is being read"
         self._find, self._changed = find, changed

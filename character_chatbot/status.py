@@ -15,6 +15,7 @@ from character_chatbot.monitoring.watching import read_training
 from config import Settings
 from utils.announcements import Announcement
 from utils.errors import SuiteError
+from utils.next_command import next_command
 from utils.registry import Registry, Version
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def build_status(
         corpus: the series as it was loaded; None: it is read now, unless ``no_corpus`` says why there is none.
         no_corpus: why there is no corpus.
     """
-    versions = _describe_registry(registry)
+    versions = _describe_registry(registry, next_command(settings, "train", family))
     return {
         "family": family,
         "speaking": _describe_source(source) if source else None,
@@ -158,8 +159,8 @@ def _describe_source(source: Source) -> Status:
     return found | ({"version": source.version} if source.version else {}) | ({"base": base} if base else {})
 
 
-def _describe_registry(registry: Registry) -> Status:
-    found: Status = {"url": registry.store.url, "problem": "", "versions": []}
+def _describe_registry(registry: Registry, train: str) -> Status:
+    found: Status = {"url": registry.store.url, "problem": "", "versions": [], "train": train}
     try:
         versions = registry.list()
     except SuiteError as error:
@@ -248,7 +249,7 @@ def _render_registry(registry: Status, family: str) -> str:
     if registry["problem"]:
         lines.append(f"  {registry['problem']}")
     elif not registry["versions"]:
-        lines.append(f"  no version yet. Train one:  python training_pipeline.py train {family}")
+        lines.append(f"  no version yet. Train one:  {registry['train']}")
     for each in registry["versions"]:
         mark = "latest" if each["is_latest"] else ""
         note = each.get("problem") or perplexity_text(each)

@@ -189,7 +189,7 @@ def test_a_body_beyond_all_files_is_not_read(place: Place) -> None:
 def test_a_tab_from_before_a_restart_can_go_on(place: Place) -> None:
     """The server knows nothing of the tab: not who can be chosen, nor what is shown."""
     assert place.ask(("send", "click"), [*TOLD, "hello"], tab="earlier") == (200, True, "")
-    unknown = [{}, "Nobody", ["Rosa"], "Visitor", "automatic", "", "hello"]
+    unknown = [{}, "Rosa", ["Nobody"], "Visitor", "automatic", "", "hello"]
     status, done, told = place.ask(("send", "click"), unknown, tab="another")
     assert (status, done) == (200, True)
     assert "no character" in told

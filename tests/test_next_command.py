@@ -9,7 +9,8 @@ import pytest
 
 from config import load_settings
 from training_pipeline import build_parser
-from utils.next_command import CONFIG, PLACES, carry_places, next_command
+from utils.announcements import Announcement, Announcements
+from utils.next_command import CONFIG, PLACES, carry_places, in_use, next_command
 
 TRAIN = "python training_pipeline.py train llama"
 
@@ -49,3 +50,11 @@ def test_places_of_flags_are_named_again_and_others_are_not() -> None:
 )
 def test_a_remedy_carries_what_was_typed(command: str, given: list[str], told: str) -> None:
     assert carry_places(command, given) == told
+
+
+def test_an_announcement_tells_a_command_for_what_is_in_use() -> None:
+    settings = load_settings(environment={}, flags={"paths.data": Path("my show")})
+    announcements = Announcements(quiet=True, complete=in_use(settings))
+    announcements.add(Announcement("chat", "a", "b", "none was trained", TRAIN))
+    announcements.add(Announcement("chat", "a", "b", "no hub", "check the connection"))
+    assert [each.remedy for each in announcements] == [f"{TRAIN} --data 'my show'", "check the connection"]

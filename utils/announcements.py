@@ -6,8 +6,8 @@ Every fallback makes one. The same object is logged, printed by commands and sho
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +32,18 @@ class Announcement:
 class Announcements:
     """Collects announcements in order, each once, and logs it as a warning when it comes in.
 
-    ``quiet``: for a command that prints them itself.
+    Args:
+        quiet: for a command that prints them itself.
+        complete: makes the whole next command of a remedy (``next_command.in_use``).
     """
 
-    def __init__(self, quiet: bool = False) -> None:
+    def __init__(self, quiet: bool = False, complete: Callable[[str], str] = str) -> None:
         self._items: list[Announcement] = []
+        self._complete = complete
         self._level = logging.DEBUG if quiet else logging.WARNING
 
     def add(self, announcement: Announcement) -> None:
+        announcement = replace(announcement, remedy=self._complete(announcement.remedy))
         if announcement not in self._items:
             self._items.append(announcement)
             logger.log(self._level, "%s", announcement)

@@ -1,6 +1,7 @@
 """The next command to type, for the series and the registry that are in use.
 
 next_command(settings, "train", "llama")       # "python training_pipeline.py train llama --data 'my show'"
+Announcements(complete=in_use(settings))       # the same for commands that are remedies
 carry_places("python training_pipeline.py models list", ["chat", "--registry", "there"])
 
 Whoever has named a series by a flag has to name it again; what a settings file or the environment says holds anyway.
@@ -31,37 +32,38 @@ PLACES: dict[str, tuple[str, ...]] = {
 
 def next_command(settings: Settings, *words: str) -> str:
     """A command of training_pipeline.py, with the places that flags have given to this one."""
+    return in_use(settings)(f"{PROGRAM} {shlex.join(words)}")
+
+
+def in_use(settings: Settings) -> Callable[[str], str]:
+    """Completes a command of training_pipeline.py with the places that flags have given to this one."""
+    values = {DATA: str(settings.paths.data), REGISTRY: str(settings.paths.registry)}
     keys = {DATA: "paths.data", REGISTRY: "paths.registry"}
-    values = dict(settings.items())
-
-    def flagged(flag: str) -> str:
-        return str(values[keys[flag]]) if flag in keys and settings.origin(keys[flag]) == "flag" else ""
-
-    return f"{PROGRAM} {shlex.join(_with_places(words, flagged))}"
+    flagged = {flag: value for flag, value in values.items() if settings.origin(keys[flag]) == "flag"}
+    return lambda command: _complete(command, lambda flag: flagged.get(flag, ""))
 
 
 def carry_places(command: str, given: Sequence[str]) -> str:
-    """A command of training_pipeline.py with the places of the command that was typed; any other as it is.
+    """A command of training_pipeline.py with the places of the command that was typed.
 
     Args:
-        command: "python training_pipeline.py …"; what it names already stays.
+        command: "python training_pipeline.py …"; what it names already stays. Anything else is left as it is.
         given: the words of the command that was typed.
     """
+    return _complete(command, lambda flag: _value(given, flag))
+
+
+def _complete(command: str, find: Callable[[str], str]) -> str:
     try:
         words = shlex.split(command.removeprefix(PROGRAM))
     except ValueError:  # a quote without its end
         return command
     if not command.startswith(f"{PROGRAM} ") or not words:
         return command
-    more = _with_places(words, lambda flag: _value(given, flag))[len(words) :]
-    return f"{command} {shlex.join(more)}" if more else command
-
-
-def _with_places(words: Sequence[str], find: Callable[[str], str]) -> list[str]:
-    flags = (*PLACES.get(words[0], ()), CONFIG)
     named = {word.partition("=")[0] for word in words}
-    found = ((flag, find(flag)) for flag in flags if flag not in named)
-    return [*words, *(word for flag, value in found if value for word in (flag, value))]
+    found = ((flag, find(flag)) for flag in (*PLACES.get(words[0], ()), CONFIG) if flag not in named)
+    more = [word for flag, value in found if value for word in (flag, value)]
+    return f"{command} {shlex.join(more)}" if more else command
 
 
 def _value(given: Sequence[str], flag: str) -> str:

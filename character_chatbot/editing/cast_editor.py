@@ -25,6 +25,7 @@ from config import Settings
 from utils.character_file import FILE, CharacterFile, Row
 from utils.characters import Cast, Character
 from utils.errors import CardError, DataError, UsageError, nearest
+from utils.next_command import next_command
 from utils.series import open_series
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class CastEditor:
         if not row.known and (corpus is None or key not in corpus.cast.names):
             names = self._file.cast().names
             raise DataError(f"no character '{key[:60]}'.", instead=f"The nearest is {nearest(key, names) or 'nobody'}.")
-        notes = tuple(note for note in (_note_row(row), _note_trained(key, source)) if note)
+        notes = tuple(note for note in (_note_row(row), self._note_trained(key, source)) if note)
         return Form(entry, _texts(row.character), _why_fixed(key, corpus, source), notes, row=row)
 
     def save(self, form: Form, texts: Mapping[str, str], corpus: Corpus | None, source: Source | None) -> Form:
@@ -174,6 +175,15 @@ class CastEditor:
         content = format_png(card, spec) if form == "png" else format_json(card, spec)
         return f"{make_slug(card.name)}.{form}", content
 
+    def _note_trained(self, name: str, source: Source | None) -> str:
+        if source is None or name not in source.trained:
+            return ""
+        command = next_command(self._settings, "train", *filter(None, [source.run.get("family")]))
+        return (
+            f"{source.label} keeps the persona that it was trained with. What you save counts for other sources at "
+            f"once, and for this one when you train again: {command}"
+        )
+
 
 def may_edit(settings: Settings) -> bool:
     """Whether those who reach the page may edit: where it is this machine's own or everybody has logged in."""
@@ -213,16 +223,6 @@ def _why_fixed(name: str, corpus: Corpus | None, source: Source | None) -> str:
 
 def _note_row(row: Row) -> str:
     return "" if row.known else f"{row.character.name} has no row in {FILE} yet; saving adds one."
-
-
-def _note_trained(name: str, source: Source | None) -> str:
-    if source is None or name not in source.trained:
-        return ""
-    command = f"python training_pipeline.py train {source.run.get('family', '')}".strip()
-    return (
-        f"{source.label} keeps the persona that it was trained with. What you save counts for other sources at once, "
-        f"and for this one when you train again: {command}"
-    )
 
 
 def _note_merged(saved: Character, corpus: Corpus | None) -> tuple[str, ...]:

@@ -141,7 +141,7 @@ def _connect(parts: Parts, talk: Talk, wiring: Wiring) -> None:
         wiring.bind(event, act)
     # Who is picked stands alone in the scene at once: who clicks there before the server has answered adds to that.
     parts["characters"].input(
-        None, [parts["characters"]], [parts["scene"]], js="name => [[name]]", api_visibility="private"
+        None, [parts["characters"]], [parts["scene"]], js="name => [[name]]", preprocess=False, api_visibility="private"
     )
     # By default gradio leaves out what is chosen while the last choice is on its way. One queue keeps their order.
     wiring.bind(parts["characters"].input, talk.pick, trigger_mode="multiple", **CHOICES)
