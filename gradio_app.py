@@ -48,6 +48,9 @@ def main(arguments: Sequence[str]) -> int:
         "app.port": options.port,
     }
     settings = build_settings(options, "gradio_app", flags)
+    from character_chatbot.machine.machine_memory import share_one_heap
+
+    share_one_heap()
     with told(options.status_file, options.family) as served:
         check_host(settings, options.require_password)
         with bind_port(settings.app.host, settings.app.port) as listener:

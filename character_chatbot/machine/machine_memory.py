@@ -13,6 +13,7 @@ from character_chatbot.training import processes
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 NO_LIMIT = 2**60  # cgroup v1 writes a number near 2^63 where there is no limit
 M_MMAP_THRESHOLD = -3  # of glibc's mallopt(3)
+M_ARENA_MAX = -8
 LARGE_BLOCK = 2**20
 
 
@@ -57,13 +58,26 @@ def hand_back_freed_memory(block: int = LARGE_BLOCK) -> bool:
     of a step. Blocks that come anew from the system cost time: benchmarks/memory.py. For good; other systems' and
     musl's allocators have no such setting.
     """
+    done = _tell_allocator(M_MMAP_THRESHOLD, block)
+    if done:
+        ctypes.CDLL(None).malloc_trim(0)
+    return done
+
+
+def share_one_heap() -> bool:
+    """Let all threads of this process, which has one so far, take memory from one heap; whether it can.
+
+    glibc gives threads heaps of their own, eight for each core (mallopt(3), M_ARENA_MAX), and what is freed in one is of
+    no use to another: a page that many visit took 10 MB more and grew for longer. For good.
+    """
+    return _tell_allocator(M_ARENA_MAX, 1)
+
+
+def _tell_allocator(what: int, value: int) -> bool:
     try:
-        libc = ctypes.CDLL(None)
-        done = bool(libc.mallopt(M_MMAP_THRESHOLD, block))
-        libc.malloc_trim(0)
+        return bool(ctypes.CDLL(None).mallopt(what, value))
     except (OSError, AttributeError, TypeError):
         return False
-    return done
 
 
 def _groups(proc: Path, cgroups: Path) -> list[Path]:
