@@ -67,8 +67,8 @@ def hand_back_freed_memory(block: int = LARGE_BLOCK) -> bool:
 def share_one_heap() -> bool:
     """Let all threads of this process, which has one so far, take memory from one heap; whether it can.
 
-    glibc gives threads heaps of their own, eight for each core (mallopt(3), M_ARENA_MAX), and what is freed in one is of
-    no use to another: a page that many visit took 10 MB more and grew for longer. For good.
+    glibc gives threads heaps of their own, eight for each core (mallopt(3), M_ARENA_MAX), and what is freed in one is
+    of no use to another: a page that many visit took 10 MB more and grew for longer. For good.
     """
     return _tell_allocator(M_ARENA_MAX, 1)
 
