@@ -22,7 +22,7 @@ def held(cloud: Cloud, run: str) -> Iterator[None]:
         except BlockingIOError:
             raise PlaceError(
                 f"{run} is followed by another process of this machine.",
-                remedies=[("Look at it", f"python deploy_aws.py logs {run} --follow"), ("Start another", "add --new")],
+                remedies=[("Look at it", f"python deploy_aws.py logs {run} --follow"), ("Start another", "--new")],
             ) from None
         yield
 
