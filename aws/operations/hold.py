@@ -12,8 +12,12 @@ from aws.errors import PlaceError
 
 
 @contextmanager
-def held(cloud: Cloud, run: str) -> Iterator[None]:
-    """Hold a run for as long as the block lasts. Raises PlaceError: another process of this folder has it."""
+def held(cloud: Cloud, run: str, *remedies: tuple[str, str]) -> Iterator[None]:
+    """Hold a run for as long as the block lasts. ``remedies``: what else to do where it cannot be.
+
+    Raises:
+        PlaceError: another process of this folder has it.
+    """
     file = _lock_file(cloud, run)
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8") as opened:
@@ -22,7 +26,7 @@ def held(cloud: Cloud, run: str) -> Iterator[None]:
         except BlockingIOError:
             raise PlaceError(
                 f"{run} is followed by another process of this machine.",
-                remedies=[("Look at it", f"python deploy_aws.py logs {run} --follow"), ("Start another", "--new")],
+                remedies=[("Look at it", f"python deploy_aws.py logs {run} --follow"), *remedies],
             ) from None
         yield
 

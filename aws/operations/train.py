@@ -137,7 +137,7 @@ def run_training(cloud: Cloud, order: TrainingOrder, plan: TrainingPlan, watcher
     """
     record = renew(cloud, plan.found, plan.hours) if plan.found else _begin(cloud, order, plan)
     place = EC2Place(cloud, plan.machine)
-    with held(cloud, record.run), contextlib.closing(place):
+    with held(cloud, record.run, ("Start another", "--new")), contextlib.closing(place):
         return _Training(cloud, order, place, record, watcher).run()
 
 
