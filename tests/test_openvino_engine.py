@@ -270,7 +270,7 @@ from pathlib import Path
 from character_chatbot.engines.base import Sampling
 from character_chatbot.engines.openvino_engine import OpenVinoEngine
 engine = OpenVinoEngine(Path(sys.argv[1]))
-assert list(engine.reply([{"role": "user", "content": "Bo: Hey."}], Sampling(4)))
+assert list(engine.reply([{"role": "user", "content": "Bo: Hey."}], Sampling(4, temperature=0)))
 maps = Path(f"/proc/{engine.process_id}/maps").read_text()
 engine.close()
 print([name for name in ("torch", "transformers", "openvino") if name in sys.modules], "libtorch" in maps)
