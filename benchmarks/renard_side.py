@@ -11,6 +11,7 @@ all plays, after all imports.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -19,6 +20,7 @@ from typing import Any
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter).parse_args()
     from renard.pipeline.graph_extraction import CoOccurrencesGraphExtractor
 
     given = json.load(sys.stdin)

@@ -8,8 +8,7 @@ classifier.evaluate(lines, labels).table()
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from text_classification.contract import AUTO, DISTILBERT, MAJORITY, MENTIONS, T
 from text_classification.labels import Label, match_labels
 from text_classification.scene_texts import Key, Scene, build_scenes
 from utils.announcements import Announcement, Announcements
-from utils.errors import BaseModelError, DataError
+from utils.errors import BaseModelError, DataError, remedied
 from utils.hub import HubState, check_hub
 from utils.places import EXAMPLE, Places, load_places
 from utils.retyping import retype
@@ -121,7 +120,7 @@ class LocationClassifier:
         from text_classification.results import build_results
 
         known = self._gather(lines, labels)
-        with self._remedied():
+        with remedied(BaseModelError, "Go without", self._other_model(TFIDF)):
             kind = self._choose(known)
             fitted = self._fit(kind, *known.training)
         placed = {place for place, _ in known.places.values()}
@@ -163,7 +162,7 @@ class LocationClassifier:
                 ],
             )
         settings = self.settings.locations
-        with self._remedied():
+        with remedied(BaseModelError, "Go without", self._other_model(TFIDF)):
             chosen = self._choose(known)
             kinds = {chosen if chosen in METHODS else DISTILBERT: chosen}
             kinds |= {kind: kind for kind in (*more, MENTIONS, MAJORITY) if kind not in kinds}
@@ -251,15 +250,6 @@ class LocationClassifier:
 
     def _connect(self) -> str:
         return f"check the connection, or give a folder with the base: {self._other_model('FOLDER')}"
-
-    @contextmanager
-    def _remedied(self) -> Iterator[None]:
-        """Whoever meets an error of a model is told how to go on without it."""
-        try:
-            yield
-        except BaseModelError as error:
-            error.remedies.append(("Go without", self._other_model(TFIDF)))
-            raise
 
     def _command(self, *flags: str) -> str:
         """A command to type for the series of the settings."""

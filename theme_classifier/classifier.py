@@ -8,8 +8,7 @@ scores = classifier.score(lines)                    # of scenes, episodes and se
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,7 +16,7 @@ from config import Settings
 from theme_classifier.models import LEXICAL, ModelPlace, find_model
 from theme_classifier.themes import Theme, choose_themes, without_seeds
 from utils.announcements import Announcement, Announcements
-from utils.errors import BaseModelError, UsageError
+from utils.errors import BaseModelError, UsageError, remedied
 from utils.hub import HubState, check_hub
 from utils.retyping import retype
 
@@ -130,7 +129,7 @@ class ThemeClassifier:
             from theme_classifier.lexical import score_by_words
 
             return pd.DataFrame(score_by_words(list(texts), self.themes), columns=self.names)
-        with self._remedied():
+        with remedied(BaseModelError, "Go without", self._other_model(LEXICAL)):
             logits = self._scorer.logits(list(texts), self.names, progress)
         return pd.DataFrame(to_scores(logits, self.settings.themes.multi_label), columns=self.names)
 
@@ -169,17 +168,8 @@ class ThemeClassifier:
 
     def _settle_scorer(self) -> None:
         if not self._chosen:
-            with self._remedied():
+            with remedied(BaseModelError, "Go without", self._other_model(LEXICAL)):
                 self._scorer, self._chosen = self._choose_scorer(), True
-
-    @contextmanager
-    def _remedied(self) -> Iterator[None]:
-        """Whoever meets an error of the model is told how to go on without it."""
-        try:
-            yield
-        except BaseModelError as error:
-            error.remedies.append(("Go without", self._other_model(LEXICAL)))
-            raise
 
     def _command(self, model: str) -> str:
         return retype(COMMAND, ["--data", str(self.settings.paths.data), "--out", RESULTS], ["--model", model])

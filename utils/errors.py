@@ -16,7 +16,8 @@ SuiteError                what failed, what exists instead, the next command to 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from config import ConfigError, SuiteError
 
@@ -33,6 +34,7 @@ __all__ = [
     "UnknownCharacter",
     "UsageError",
     "nearest",
+    "remedied",
 ]
 
 
@@ -80,6 +82,16 @@ class BaseModelError(SuiteError):
 
 class TrainingError(SuiteError):
     """Training cannot start or go on."""
+
+
+@contextmanager
+def remedied(kind: type[SuiteError], label: str, command: str) -> Iterator[None]:
+    """Whoever meets an error of this kind inside is told one more way to go on."""
+    try:
+        yield
+    except kind as error:
+        error.remedies.append((label, command))
+        raise
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
