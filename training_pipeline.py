@@ -42,7 +42,7 @@ from utils.registry_command import add_model_arguments, check_model_arguments, r
 
 if TYPE_CHECKING:
     from character_chatbot.sources import Source
-    from character_chatbot.training.run import RunRequest
+    from character_chatbot.training.preparation import RunRequest
     from utils.announcements import Announcements
 
 PROGRAM = "training_pipeline"
@@ -223,7 +223,8 @@ def run_train(arguments: argparse.Namespace, settings: Settings) -> int:
     from aws.storage import open_registry, open_store
     from character_chatbot.monitoring.progress_file import Progress
     from character_chatbot.training import processes
-    from character_chatbot.training.run import RunRequest, run_training
+    from character_chatbot.training.preparation import RunRequest
+    from character_chatbot.training.run import run_training
     from utils.announcements import Announcements
 
     processes.quieten()
@@ -321,11 +322,13 @@ def run_chat(arguments: argparse.Namespace, settings: Settings) -> int:
 def _find_source(arguments: argparse.Namespace, settings: Settings, announcements: Announcements) -> Source:
     from aws.storage import open_registry
     from character_chatbot.corpus import read_corpus
+    from character_chatbot.load_progress import shown_in_terminal
     from character_chatbot.sources import SourceFinder
 
     corpus, why = read_corpus(settings.paths.data)
     finder = SourceFinder(arguments.family, settings, open_registry(settings), announcements, corpus, why)
-    return finder.find(arguments.source, arguments.version)
+    with shown_in_terminal(finder.progress):
+        return finder.find(arguments.source, arguments.version)
 
 
 # conversations and cards
@@ -345,6 +348,7 @@ def run_cards(arguments: argparse.Namespace, settings: Settings) -> int:
 def run_status(arguments: argparse.Namespace, settings: Settings) -> int:
     from aws.storage import open_registry
     from character_chatbot.corpus import read_corpus
+    from character_chatbot.load_progress import shown_in_terminal
     from character_chatbot.sources import SourceFinder
     from character_chatbot.status import build_status, render_status
     from utils.announcements import Announcements
@@ -353,7 +357,8 @@ def run_status(arguments: argparse.Namespace, settings: Settings) -> int:
     corpus, no_corpus = read_corpus(settings.paths.data)
     finder = SourceFinder(arguments.family, settings, registry, announcements, corpus, no_corpus)
     try:
-        source = finder.find(arguments.source, arguments.version)
+        with shown_in_terminal(finder.progress):
+            source = finder.find(arguments.source, arguments.version)
     except SuiteError as error:
         source, problem = None, str(error)
         print(f"Nobody can answer: {problem}", file=sys.stderr)

@@ -26,7 +26,8 @@ from character_chatbot.export.footprint import Footprint, check_export_fits
 from character_chatbot.export.shelf import base_export_name, fetch_export, find_export
 from character_chatbot.export.weights import Weights
 from character_chatbot.sources import SourceFinder
-from character_chatbot.training.run import RunRequest, run_training
+from character_chatbot.training.preparation import RunRequest
+from character_chatbot.training.run import run_training
 from character_chatbot.version import open_version
 from config import ExportSettings, Settings, load_settings
 from utils.announcements import Announcements

@@ -14,7 +14,8 @@ import pytest
 from aws.storage import open_registry
 from character_chatbot.monitoring import progress_file
 from character_chatbot.monitoring.progress_file import BASE, DONE, EVALUATING, STAGES, TRAINING, Progress
-from character_chatbot.training.run import RunRequest, run_training
+from character_chatbot.training.preparation import RunRequest
+from character_chatbot.training.run import run_training
 from character_chatbot.version import open_version
 from config import load_settings
 from training_pipeline import build_parser

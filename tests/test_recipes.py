@@ -8,7 +8,7 @@ import pytest
 
 from aws.operations.jobs import build_training_job
 from character_chatbot.bases import NANO, Base
-from character_chatbot.training.run import _training_settings
+from character_chatbot.training.preparation import choose_numbers
 from config import RECIPE_FOLDER, ConfigError, Settings, list_recipes, load_settings
 from training_pipeline import _flags, build_parser
 
@@ -82,9 +82,9 @@ def test_a_nano_base_has_its_own_numbers_unless_a_flag_or_a_recipe_gives_them() 
     nano = Base(NANO, "nano-llama", "somewhere")
     words = ["train", "llama", "--learning-rate", "0.01", "--epochs", "5", "--max-steps", "3", "--patience", "0"]
     asked = load("", flags=_flags(build_parser().parse_args(words)))
-    own, flagged = _training_settings(load(""), nano), _training_settings(asked, nano)
+    own, flagged = choose_numbers(load(""), nano), choose_numbers(asked, nano)
     assert (own.learning_rate, own.epochs, own.lora_dropout) == (2e-3, 2.0, 0.0)
     assert (flagged.learning_rate, flagged.epochs, flagged.lora_dropout) == (0.01, 5.0, 0.0)
     assert (flagged.max_steps, flagged.patience) == (3, 0)
-    assert _training_settings(load("gpus"), nano).learning_rate == 4e-4
-    assert _training_settings(load(""), Base("hub", "x", "x")).learning_rate == 2e-4
+    assert choose_numbers(load("gpus"), nano).learning_rate == 4e-4
+    assert choose_numbers(load(""), Base("hub", "x", "x")).learning_rate == 2e-4

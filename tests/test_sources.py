@@ -14,7 +14,8 @@ from aws.storage import open_registry
 from character_chatbot.corpus import Corpus, load_corpus
 from character_chatbot.nano import NanoRecipe, fetch_nano_base
 from character_chatbot.sources import SourceFinder, announce_untrained
-from character_chatbot.training.run import RunRequest, run_training
+from character_chatbot.training.preparation import RunRequest
+from character_chatbot.training.run import run_training
 from config import Settings, load_settings
 from utils.announcements import Announcements
 from utils.errors import DataError, RegistryError

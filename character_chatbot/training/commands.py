@@ -10,7 +10,7 @@ from config import FAMILIES, FORMATS, QUANTISATIONS
 from utils.command_line import add_recipe_argument
 
 if TYPE_CHECKING:
-    from character_chatbot.training.run import RunOutcome
+    from character_chatbot.training.outcome import RunOutcome
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
