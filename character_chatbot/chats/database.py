@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 OWN_RIGHTS = 0o600  # SQLite gives its log files the rights of the database
 BUSY_SECONDS = 30.0  # how long to wait for another process
+CACHE_KIB = 512  # of the file's pages; the system keeps the others, and this process need not grow with the file
 
 
 class Database:
@@ -106,6 +107,7 @@ def _configure(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten, not only unlinked
 
 
