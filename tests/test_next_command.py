@@ -10,7 +10,7 @@ import pytest
 from config import load_settings
 from training_pipeline import build_parser
 from utils.announcements import Announcement, Announcements
-from utils.next_command import CONFIG, PLACES, carry_places, in_use, next_command
+from utils.next_command import CONFIG, PLACES, carry_account, carry_places, in_use, next_command
 
 TRAIN = "python training_pipeline.py train llama"
 
@@ -46,6 +46,13 @@ def test_places_of_flags_are_named_again_and_others_are_not() -> None:
         ("python gradio_app.py", ["--data", "y"], "python gradio_app.py"),
         (f"{TRAIN} 'open", ["--data", "y"], f"{TRAIN} 'open"),
         (TRAIN, ["status", "--data"], TRAIN),
+        (TRAIN, [], TRAIN),
+        (
+            "python deploy_aws.py init",
+            ["train", "--region", "eu-west-1"],
+            "python deploy_aws.py init --region eu-west-1",
+        ),
+        ("python deploy_aws.py init", ["train", "--data", "x"], "python deploy_aws.py init"),
     ],
 )
 def test_a_remedy_carries_what_was_typed(command: str, given: list[str], told: str) -> None:
@@ -58,3 +65,12 @@ def test_an_announcement_tells_a_command_for_what_is_in_use() -> None:
     announcements.add(Announcement("chat", "a", "b", "none was trained", TRAIN))
     announcements.add(Announcement("chat", "a", "b", "no hub", "check the connection"))
     assert [each.remedy for each in announcements] == [f"{TRAIN} --data 'my show'", "check the connection"]
+
+
+def test_commands_in_a_text_name_the_account_that_was_typed() -> None:
+    text = "See:  python deploy_aws.py ssh RUN   (until 7)\n(or: python deploy_aws.py train llama --region us-east-1)"
+    assert carry_account(text, ["status", "--region=eu-west-1", "--profile", "my own"]) == (
+        "See:  python deploy_aws.py ssh RUN --region eu-west-1 --profile 'my own'   (until 7)\n"
+        "(or: python deploy_aws.py train llama --region us-east-1 --profile 'my own')"
+    )
+    assert carry_account(text, ["status"]) == carry_account(text, []) == text

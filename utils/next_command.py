@@ -3,12 +3,14 @@
 next_command(settings, "train", "llama")       # "python training_pipeline.py train llama --data 'my show'"
 Announcements(complete=in_use(settings))       # the same for commands that are remedies
 carry_places("python training_pipeline.py models list", ["chat", "--registry", "there"])
+carry_account("  Next:  python deploy_aws.py status", ["init", "--region", "eu-west-1"])
 
 Whoever has named a series by a flag has to name it again; what a settings file or the environment says holds anyway.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Sequence
 
@@ -16,6 +18,8 @@ from config import Settings
 
 PROGRAM = "python training_pipeline.py"
 DATA, REGISTRY, CONFIG = "--data", "--registry", "--config"
+CLOUD_COMMAND = re.compile(r"\bpython deploy_aws\.py(?: [\w./:=-]+)+")  # in a text it ends before a bracket or a gap
+ACCOUNT = ("--region", "--profile", CONFIG)  # every command of deploy_aws.py takes them
 # What each command can be told (a test holds it against the parser).
 PLACES: dict[str, tuple[str, ...]] = {
     "data": (DATA,),
@@ -44,13 +48,25 @@ def in_use(settings: Settings) -> Callable[[str], str]:
 
 
 def carry_places(command: str, given: Sequence[str]) -> str:
-    """A command of training_pipeline.py with the places of the command that was typed.
+    """A command of this project with the places, or the account, of the command that was typed.
 
     Args:
-        command: "python training_pipeline.py …"; what it names already stays. Anything else is left as it is.
+        command: "python training_pipeline.py …", "python deploy_aws.py …"; what it names already stays. Anything else
+            is left as it is.
         given: the words of the command that was typed.
     """
-    return _complete(command, lambda flag: _value(given, flag))
+    return _complete(carry_account(command, given), lambda flag: _value(given, flag))
+
+
+def carry_account(text: str, given: Sequence[str]) -> str:
+    """The text, in which each command of deploy_aws.py names region, profile and settings of what was typed."""
+
+    def complete(found: re.Match[str]) -> str:
+        named = {word.partition("=")[0] for word in found[0].split()}
+        more = [(flag, value) for flag in ACCOUNT if flag not in named and (value := _value(given, flag))]
+        return " ".join([found[0], *(shlex.join(each) for each in more)])
+
+    return CLOUD_COMMAND.sub(complete, text)
 
 
 def _complete(command: str, find: Callable[[str], str]) -> str:
@@ -68,7 +84,7 @@ def _complete(command: str, find: Callable[[str], str]) -> str:
 
 def _value(given: Sequence[str], flag: str) -> str:
     """The value of a flag in what was typed; empty where it is not there."""
-    for word, following in zip(given, [*given[1:], ""], strict=True):
+    for word, following in zip(given, [*given[1:], ""], strict=False):
         if word == flag:
             return following
         if word.startswith(f"{flag}="):

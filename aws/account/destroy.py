@@ -48,6 +48,7 @@ __all__ = ["Removal", "Resource", "destroy", "plan_destroy"]
 IN_USE_SECONDS = 180.0  # until the network of an ended instance has let go of its security group
 IN_USE = ("DependencyViolation", "InvalidGroup.InUse", "InvalidIPAddress.InUse", "VolumeInUse", "DeleteConflict")
 DELETED_AT_ONCE = 1000  # objects in one DeleteObjects
+MOST_PASSES = 1000
 # In this order: each kind builds on those behind it.
 ORDER = (
     INSTANCE, SPOT_REQUEST, VOLUME, ADDRESS, SCHEDULE, GROUP, FUNCTION, LOG, PROFILE, ROLE, SECURITY_GROUP, KEY_PAIR,
@@ -220,9 +221,9 @@ class _Remover:
     def _empty_and_delete(self, each: Resource) -> None:
         """All versions of all that is ours; the bucket itself only if nothing else is in it."""
         s3, which = self._site.client("s3"), {"Bucket": each.name, "ExpectedBucketOwner": self._names.account}
-        ours = (version for version in stored(s3, which) if version["Key"].startswith(PREFIXES))
-        for batch in _batches(({"Key": one["Key"], "VersionId": one["VersionId"]} for one in ours), DELETED_AT_ONCE):
-            _delete_objects(s3, which, batch)
+        for _ in range(MOST_PASSES):  # a list whose place is deleted meanwhile may end early
+            if not _delete_ours(s3, which):
+                break
         for upload in _uploads(s3, which):
             ask(f"abort the upload of {upload['Key']}", s3.abort_multipart_upload, "NoSuchUpload", **which, **upload)
         others = sum(1 for _ in stored(s3, which))
@@ -252,6 +253,16 @@ def _batches(items: Iterable[dict[str, str]], size: int) -> Iterator[list[dict[s
     remaining = iter(items)
     while batch := list(itertools.islice(remaining, size)):
         yield batch
+
+
+def _delete_ours(s3: Any, which: dict[str, str]) -> bool:
+    """Delete what the bucket's list shows of ours; whether there was anything. Raises CloudError: one is refused."""
+    found = False
+    ours = (version for version in stored(s3, which) if version["Key"].startswith(PREFIXES))
+    for batch in _batches(({"Key": one["Key"], "VersionId": one["VersionId"]} for one in ours), DELETED_AT_ONCE):
+        _delete_objects(s3, which, batch)
+        found = True
+    return found
 
 
 def _delete_objects(s3: Any, which: dict[str, str], batch: list[dict[str, str]]) -> None:

@@ -6,9 +6,10 @@ print(render_report(report))          # for a terminal
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from aws.cloud import Cloud
@@ -96,6 +97,7 @@ def _describe(cloud: Cloud, instance: Instance, record: Record | None, place: EC
         "launched_at": to_iso(instance.launched_at),
         "age_seconds": int(hours * 3600),
         "deadline": to_iso(instance.deadline) if instance.deadline else "",
+        "answers_by": _answers_by(cloud, instance, record),
         "overdue": instance.is_overdue(now),
         "price_usd_per_hour": price,
         "cost_usd": None if price is None else round(hours * price, 4),
@@ -105,6 +107,13 @@ def _describe(cloud: Cloud, instance: Instance, record: Record | None, place: EC
         "url": str(record.outcome.get("url", "")) if record and instance.purpose == SERVING else "",
         "health": "",
     }
+
+
+def _answers_by(cloud: Cloud, instance: Instance, record: Record | None) -> str:
+    """When a page that has not answered yet ends itself; empty for one that has, and where nobody knows."""
+    if record is None or instance.purpose != SERVING or instance.deadline or record.outcome:
+        return ""
+    return to_iso(instance.launched_at + timedelta(minutes=cloud.settings.aws.setup_minutes))
 
 
 def _message(state: Mapping[str, Any], record: Record | None) -> str:
@@ -184,11 +193,11 @@ def _ask_pages(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _ask_page(url: str) -> str:
-    """What the page says of itself: ready, loading, failed, or why it does not answer."""
+    """What the page says of itself: ready, loading and how far, failed, or why it does not answer."""
     from aws.operations.page_health import check_health
 
     health = check_health(url)
-    return health.state if health.state in ("ready", "loading") else f"{health.state}: {health.detail}"
+    return health.state if health.ready else f"{health.state}: {health.detail}"
 
 
 # as text
@@ -218,6 +227,8 @@ def _render_cost(row: Mapping[str, Any]) -> str:
 
 
 def _render_deadline(row: Mapping[str, Any], now: datetime, red: Callable[[str], str]) -> str:
+    if row["answers_by"]:
+        return f"ends itself by {row['answers_by']} unless the page answers before; then it stays until it is ended"
     if not row["deadline"]:
         return "no deadline: it stays until it is ended" if row["purpose"] == SERVING else ""
     left = (from_iso(row["deadline"]) - now).total_seconds()
@@ -232,18 +243,34 @@ def _render_job(row: Mapping[str, Any]) -> Iterable[str]:
     if row["purpose"] == SERVING:
         if row["url"]:
             yield f"  {row['url']}  {row['health']}"
+        if progress.get("state") == "failed" and progress.get("problem"):
+            yield "\n".join(f"  {line}" for line in str(progress["problem"]).splitlines())
         if progress.get("label"):
             yield f"  serves {progress['label']}"
         for each in progress.get("announcements", ()):
             yield (
                 f"  {each['feature']}: {each['got']} instead of {each['wanted']}, because {each['why']}. "
-                f"To change that: {each['remedy']}"
+                f"To change that: {_from_here(str(each['remedy']))}"
             )
     elif progress:
         at = from_iso(row["launched_at"])
         yield f"  {describe_progress(progress, 0.0, at, at).rpartition(', ')[0]}"
     if row["message"]:
         yield f"  {row['message']}"
+
+
+def _from_here(remedy: str) -> str:
+    """What a machine says that it would be to be done on it, as a command for the one that asks."""
+    try:
+        words = shlex.split(remedy)
+    except ValueError:  # a quote without its end
+        return remedy
+    if words[:2] != ["python", "training_pipeline.py"]:
+        return remedy
+    trains = words[2:3] == ["train"]
+    gone = {"--data"} | ({"--registry"} if trains else set())
+    kept = [word for before, word in zip(["", *words], words, strict=False) if not (word in gone or before in gone)]
+    return shlex.join(["python", "deploy_aws.py" if trains else "training_pipeline.py", *kept[2:]])
 
 
 def _render_unfinished(each: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from aws.commands.output import OVERDUE, open_cloud_at, print_json, teller
+from aws.commands.output import OVERDUE, open_cloud_at, print_json, teller, whole
 from config import Settings
 from utils.command_line import DONE, FAILED
 from utils.errors import UsageError
@@ -84,7 +84,8 @@ def _tell_findings(
     from aws.books.reaping import LEFT_ALONE
 
     for each in findings:
-        print(terminal.red(str(each)) if each.overdue else str(each))
+        told = whole(arguments, str(each))
+        print(terminal.red(told) if each.overdue else told)
     for result in results:
         print(str(result))
     mended = [each.id for each in findings if each.kind not in LEFT_ALONE]
@@ -93,4 +94,4 @@ def _tell_findings(
     elif arguments.dry_run and arguments.reap:
         print(f"--reap would end or remove {', '.join(mended)}. Nothing was changed." if mended else "Nothing to reap.")
     elif mended and not arguments.reap:
-        print("  End and remove what can be:  python deploy_aws.py doctor --reap")
+        print(whole(arguments, "  End and remove what can be:  python deploy_aws.py doctor --reap"))

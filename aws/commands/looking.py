@@ -12,7 +12,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from aws.commands.output import OVERDUE, LogStream, open_cloud_at, print_json
+from aws.commands.output import OVERDUE, LogStream, open_cloud_at, print_json, whole
 from config import Settings, SuiteError
 from utils.command_line import DONE, FAILED
 from utils.errors import UsageError
@@ -43,7 +43,7 @@ def run_status(arguments: argparse.Namespace, settings: Settings, terminal: Term
         if arguments.json:
             print_json(report, one_line=arguments.watch)
         else:
-            text = render_report(report, terminal.red)
+            text = whole(arguments, render_report(report, terminal.red))
             text += "".join(f"\n\nLog of {run}:\n{lines}" for run, lines in report.get("logs", {}).items())
             print(f"\x1b[2J\x1b[H{text}" if arguments.watch and sys.stdout.isatty() else text, flush=True)
         if not arguments.watch:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import argparse
 import codecs
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 from config import Settings
 from utils.command_line import DONE, FAILED
+from utils.errors import RegistryError
 from utils.terminal import Terminal
 
 if TYPE_CHECKING:
     from aws.cloud import Cloud
 
 PROGRAM = "deploy_aws"
+PIPELINE = "python training_pipeline.py"  # works on the registry of this machine; its errors name its commands
 OVERDUE = 3  # something billable lives past its deadline
 
 
@@ -32,11 +35,37 @@ def teller(arguments: argparse.Namespace, terminal: Terminal) -> Callable[[str],
     return print if arguments.dry_run and not arguments.json else terminal.line
 
 
+def whole(arguments: argparse.Namespace, text: str) -> str:
+    """The text, whose commands of this program name the region, the profile and the settings that this one was told."""
+    from utils.next_command import carry_account
+
+    told = {"--region": arguments.region, "--profile": arguments.profile, "--config": arguments.config}
+    return carry_account(text, [str(word) for flag, value in told.items() if value for word in (flag, value)])
+
+
+@contextmanager
+def commands_for_bucket(*, deploying: bool = False) -> Iterator[None]:
+    """What a registry says that it is to be done is said with the commands for the one in the bucket."""
+    try:
+        yield
+    except RegistryError as error:
+        if "s3://" in error.what:
+            error.remedies = [(label, _for_bucket(command, deploying)) for label, command in error.remedies]
+        raise
+
+
+def _for_bucket(command: str, deploying: bool) -> str:
+    if deploying and command.startswith(f"{PIPELINE} models show "):
+        return f"--version {command.rsplit(maxsplit=1)[-1]}"
+    ours = command.startswith((f"{PIPELINE} models ", f"{PIPELINE} train "))
+    return command.replace(PIPELINE, f"python {PROGRAM}.py", 1) if ours else command
+
+
 def tell_plan(arguments: argparse.Namespace, terminal: Terminal, lines: Sequence[str]) -> int | None:
     """Tell a launch and ask for it; the exit code if it ends here: a dry run, or a no."""
     tell = teller(arguments, terminal)
     for line in lines:
-        tell(line)
+        tell(whole(arguments, line))
     if arguments.dry_run:
         print_json({"dry_run": True, "plan": lines}) if arguments.json else print("Nothing was made.")
         return DONE

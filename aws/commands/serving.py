@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from aws.commands.output import open_cloud_at, print_json, tell_plan
+from aws.commands.output import commands_for_bucket, open_cloud_at, print_json, tell_plan, whole
 from aws.commands.watcher import TerminalWatcher
 from config import Settings
 from utils.command_line import DONE
@@ -27,7 +27,8 @@ def run_deploy(arguments: argparse.Namespace, settings: Settings, terminal: Term
         arguments.domain,
         arguments.max_hours,
     )
-    plan = plan_deployment(cloud, order)
+    with commands_for_bucket(deploying=True):
+        plan = plan_deployment(cloud, order)
     refused = tell_plan(arguments, terminal, plan.lines())
     if refused is not None:
         return refused
@@ -39,11 +40,11 @@ def run_deploy(arguments: argparse.Namespace, settings: Settings, terminal: Term
         about = {"user": settings.app.user, "password_made": made, "replaced": done.replaced}
         print_json({"run": done.record.run, "url": done.url, "address": done.address, **about})
     else:
-        _tell(settings, cloud.names.app_password, done, made)
+        _tell(arguments, settings, cloud.names.app_password, done, made)
     return DONE
 
 
-def _tell(settings: Settings, password_name: str, done: Deployed, made: bool) -> None:
+def _tell(arguments: argparse.Namespace, settings: Settings, password_name: str, done: Deployed, made: bool) -> None:
     """Where the page is and how to get in; the password itself is shown to whoever may read the parameter."""
     aws = settings.aws
     profile = f" --profile {aws.profile}" if aws.profile else ""
@@ -54,4 +55,4 @@ def _tell(settings: Settings, password_name: str, done: Deployed, made: bool) ->
         print(f"The page answers at {done.url}.")
     print(f"  Log in:        as {settings.app.user}, with the password{' that was made for it' if made else ''}")
     print(f"  The password:  {see}{profile} --name {password_name}")
-    print(f"  End it:        python deploy_aws.py terminate --run {done.record.run}")
+    print(whole(arguments, f"  End it:        python deploy_aws.py terminate --run {done.record.run}"))

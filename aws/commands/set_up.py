@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from aws.commands.output import open_cloud_at, print_json, teller
+from aws.commands.output import open_cloud_at, print_json, teller, whole
 from config import CONFIG_FILE_NAME, PROJECT_FOLDER, Secret, Settings, SuiteError
 from utils.command_line import DONE, FAILED
 from utils.errors import UsageError
@@ -116,7 +116,7 @@ def _tell_set_up(arguments: argparse.Namespace, steps: Sequence[Step], written: 
         print(f"The settings are in {written}.")
     if changed:
         print(f"Made or completed: {len(changed)} of {len(steps)} things.")
-        print("  Next:  python deploy_aws.py upload-data --data data")
+        print(whole(arguments, "  Next:  python deploy_aws.py upload-data --data data"))
     elif not written:
         print("Everything was there already; nothing was changed.")
     else:
@@ -144,7 +144,7 @@ def run_upload(arguments: argparse.Namespace, settings: Settings, terminal: Term
     if plan.is_done:
         print("The bucket held all of it already; nothing was changed.")
     elif not arguments.dry_run:
-        print("  Next:  python deploy_aws.py train llama --dry-run")
+        print(whole(arguments, "  Next:  python deploy_aws.py train llama --dry-run"))
     return DONE
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from aws.commands.output import open_cloud_at, print_json, tell_plan
+from aws.commands.output import open_cloud_at, print_json, tell_plan, whole
 from aws.commands.watcher import TerminalWatcher
 from config import Settings
 from utils.command_line import DONE, FAILED
@@ -65,15 +65,16 @@ def _tell_training(arguments: argparse.Namespace, result: TrainingResult) -> int
         )
     elif result.detached:
         print(f"{record.run} works on its own and ends itself, by {record.deadline} at the latest.")
-        print(f"  Follow it:  python deploy_aws.py logs {record.run} --follow")
+        print(whole(arguments, f"  Follow it:  python deploy_aws.py logs {record.run} --follow"))
     elif done and outcome:
         print(f"{record.run} published {outcome.output.get('version', 'its version')}; {record.cost_usd:.2f} USD.")
+        print(whole(arguments, f"  Serve it:  python deploy_aws.py deploy-gradio --family {arguments.family}"))
     if not done and outcome:
-        _tell_failure(result)
+        print(whole(arguments, _failure(result)), file=sys.stderr)
     return DONE if done else FAILED
 
 
-def _tell_failure(result: TrainingResult) -> None:
+def _failure(result: TrainingResult) -> str:
     record, outcome = result.record, result.outcome
     why = outcome.failing_line if outcome else ""
     family = record.run.partition("-")[0]
@@ -85,4 +86,4 @@ def _tell_failure(result: TrainingResult) -> None:
     if result.kept:
         lines.append(f"  Look at it:       python deploy_aws.py ssh {record.run}   (until {record.deadline})")
         lines.append(f"  End it:           python deploy_aws.py terminate --run {record.run}")
-    print("\n".join(lines), file=sys.stderr)
+    return "\n".join(lines)

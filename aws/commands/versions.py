@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from aws.commands.output import PROGRAM, open_cloud_at, print_json
+from aws.commands.output import PROGRAM, commands_for_bucket, open_cloud_at, print_json
 from config import Settings
 from utils.command_line import DONE, actor
 from utils.registry_command import check_model_arguments, run_model_action
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 def run_models(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     check_model_arguments(arguments)
+    with commands_for_bucket():
+        return _run_action(arguments, settings, terminal)
+
+
+def _run_action(arguments: argparse.Namespace, settings: Settings, terminal: Terminal) -> int:
     if arguments.action in ("pull", "push"):
         return _copy_version(arguments, settings, terminal)
     registry = open_cloud_at(settings, terminal).registry

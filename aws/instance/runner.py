@@ -48,7 +48,7 @@ from aws.instance.saver import FreshStore, Saver, patiently
 from aws.instance.spot import POLL_SECONDS, SpotWatcher
 from aws.instance.state import State
 from aws.instance.sync import Sync
-from aws.instance.verdict import Verdict, explain, judge
+from aws.instance.verdict import Verdict, explain, judge, last_words
 from aws.places import DATA, DONE, ENVIRONMENT, FAILED, INTERRUPTED, RUNNING, SAVING, Job
 from config import SuiteError
 from utils.stores import Store
@@ -184,9 +184,9 @@ class Runner:
         ended, restarts = self._run_child(command, environment), 0
         while self.job.restart and not self.stop.requested:
             restarts += 1
-            why = self._explain(ended.last_line("Error:"))
+            why = self._explain(last_words(ended))
             self.log.say(f"ended with status {ended.exit_status}, starting it again: {why}")
-            self._state.note(f"started again {restarts} times, last after: {why}")
+            self._state.note(f"started again {'once' if restarts == 1 else f'{restarts} times'}, last after: {why}")
             if self.stop.wait(self._restart_seconds):
                 break
             ended = self._run_child(command, environment)

@@ -42,7 +42,7 @@ def judge(ended: Ended, job: Job, stop: Stop, *, disk_full: bool) -> Verdict:
         return Verdict(DONE, "", ended)
     if stop.requested or ended.exit_status in BY_SIGNAL:
         return Verdict(INTERRUPTED, stop.why or ended.last_line("Error:"), ended)
-    return Verdict(FAILED, explain(_last_words(ended), job, disk_full=disk_full or ended.disk_full), ended)
+    return Verdict(FAILED, explain(last_words(ended), job, disk_full=disk_full or ended.disk_full), ended)
 
 
 def explain(line: str, job: Job, *, disk_full: bool) -> str:
@@ -55,7 +55,8 @@ def explain(line: str, job: Job, *, disk_full: bool) -> str:
     return line or "it ended without a word"
 
 
-def _last_words(ended: Ended) -> str:
+def last_words(ended: Ended) -> str:
+    """Why the program ended, as far as it can be told."""
     line = ended.last_line("Error:")
     if ended.exit_status == OUT_OF_MEMORY:
         return f"killed by signal 9, most likely for want of memory; its last words: {line}"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SSH_TIMEOUT_SECONDS = 600.0  # a new machine boots, and its user-data runs
+LOOK = "aws ec2 get-console-output --latest"
 CONSOLE_TIMEOUT_SECONDS = 420.0  # EC2 posts a console's output within minutes of the boot
 PAUSE_SECONDS = 2.0
 SYNC_SECONDS = 30
@@ -78,7 +79,7 @@ class HandOver:
                 raise PlaceError(
                     f"the console of {self.instance.id} shows no SSH host keys after {CONSOLE_TIMEOUT_SECONDS:.0f} s.",
                     instead="Without them nobody can tell whether it is the right machine that answers.",
-                    remedies=[("Look", f"aws ec2 get-console-output --latest --instance-id {self.instance.id}")],
+                    remedies=[("Look", f"{LOOK} --instance-id {self.instance.id} --region {self.instance.region}")],
                 )
             self._still_there()
             self.cloud.sleep(PAUSE_SECONDS)

@@ -125,6 +125,10 @@ class Launch:
             self.cloud.journal.change_attempt(record.run, instance=instance.id)
             self.cloud.say(STARTING, f"{instance.id} launched in {candidate.zone}")
             return instance
+        if problems and all(isinstance(each, QuotaError) for each in problems):
+            from aws.machines.quotas import used_up
+
+            raise used_up(self.cloud.sessions, request.instance_types[0], request.markets[0], problems[0])
         raise nothing_free(problems, request)
 
     def _candidates(self, request: LaunchRequest, record: Record) -> list[Candidate]:
@@ -179,8 +183,6 @@ def nothing_free(problems: list[CloudError], request: LaunchRequest) -> CloudErr
             remedies=[("Take another region", "--region us-west-2"), ("Or type", "aws.training.instance_types")],
         )
     last = problems[-1]
-    if all(isinstance(each, QuotaError) for each in problems):
-        return last
     error = CapacityError(
         f"nobody has a free {types} ({markets}) in {request.region}: {len(problems)} tries.",
         instead=last.what,

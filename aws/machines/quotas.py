@@ -92,6 +92,23 @@ def check_quota(sessions: Sessions, market: str, instance_type: str) -> str:
     return f"The account may run {quota.vcpus:.0f} vCPUs as {market}; {instance_type} takes {needed} ({quota.code})."
 
 
+def used_up(sessions: Sessions, instance_type: str, market: str, refusal: CloudError) -> QuotaError:
+    """What AWS refused at the launch, though the quota is large enough for one: what runs already counts as well."""
+    quota = _quota(sessions, quota_code(instance_type, market))
+    needed, region = vcpus(sessions, instance_type), sessions.settings.region
+    error = QuotaError(
+        refusal.what,
+        instead=f"{quota} as {market} in {region}, what runs already counted; {instance_type} takes {needed}.",
+        remedies=[
+            ("See what runs", "python deploy_aws.py list-instances"),
+            ("Ask for more", _request_command(quota.code, int(quota.vcpus or 0) + needed, region)),
+            ("Another region", "--region us-west-2"),
+        ],
+    )
+    error.code = refusal.code
+    return error
+
+
 def vcpus(sessions: Sessions, instance_type: str) -> int:
     """Of an instance type; AWS is asked where the table does not know it. Raises NotFound, CloudError."""
     if instance_type in VCPUS:

@@ -12,9 +12,11 @@ from aws.places import Job, Link
 from config import ENVIRONMENT_PREFIX, Secret, Settings, load_settings
 from utils.errors import UsageError
 
-# What shapes a training or a page. The rest is of this machine (paths, its profile), or of the cloud from outside.
-SECTIONS = ("families.", "dialogues.", "training.", "nano.", "evaluation.", "chat.", "hub.")
-KEYS = ("app.user", "aws.region")
+# Of this machine, of the cloud from outside, or in the command of the job; files (chats.file) stay as well. All else
+# shapes a training or a page, and goes along.
+SECTIONS_THAT_STAY = ("paths.", "aws.", "secrets.")
+KEYS_THAT_STAY = ("app.host", "app.port")
+KEYS_THAT_GO = ("aws.region",)
 MARK = "complete.json"  # character_chatbot/recovery/checkpoints.py writes it last
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
@@ -124,10 +126,16 @@ def job_environment(settings: Settings) -> dict[str, str]:
     return {
         _variable(key): _text(value)
         for key, value in settings.items()
-        if (key.startswith(SECTIONS) or key in KEYS)
-        and not isinstance(value, Secret)
-        and (value != default[key] or key in settings.origins or key in own.origins)
+        if _goes_along(key, value) and (value != default[key] or key in settings.origins or key in own.origins)
     }
+
+
+def _goes_along(key: str, value: object) -> bool:
+    """Whether a setting means the same on an instance, and may be seen there."""
+    if key in KEYS_THAT_GO:
+        return True
+    stays = key.startswith(SECTIONS_THAT_STAY) or key in KEYS_THAT_STAY
+    return not (stays or isinstance(value, Path | Secret))
 
 
 def check_base(base: str, family: str) -> str:

@@ -123,6 +123,8 @@ def plan_training(cloud: Cloud, order: TrainingOrder) -> TrainingPlan:
     hours = _hours(order, price.usd_per_hour)
     notes = [check_quota(cloud.sessions, market, machine.instance_types[0]) for market in markets]
     notes += _last_time(cloud, order.family)
+    if found is None and not order.new:
+        notes += _broken_off(cloud, order, data_hash)
     if found is None or find_instance(cloud, found) is None:
         request = Launch(cloud, machine, Job("plan", TRAINING, ())).request(cloud.now() + timedelta(hours=hours))
         cloud.manager().check_permission(request)
@@ -137,7 +139,8 @@ def run_training(cloud: Cloud, order: TrainingOrder, plan: TrainingPlan, watcher
     """
     record = renew(cloud, plan.found, plan.hours) if plan.found else _begin(cloud, order, plan)
     place = EC2Place(cloud, plan.machine)
-    with held(cloud, record.run, ("Start another", "--new")), contextlib.closing(place):
+    another = [] if order.resume else [("Start another", "--new")]  # --resume names the one that is held
+    with held(cloud, record.run, *another), contextlib.closing(place):
         return _Training(cloud, order, place, record, watcher).run()
 
 
@@ -201,6 +204,7 @@ class _Training:
                 if answer == DETACH:
                     return True
                 if answer == END:
+                    self.cloud.say("ending", f"{self.run_name}: ending its machine")
                     self.place.terminate(self.run_name)
                     self.ended = True
                     raise
@@ -341,6 +345,21 @@ def _describe_data(cloud: Cloud) -> tuple[str, str]:
     manifest = read_manifest(cloud.store)
     told = f"{len(manifest.files)} files, {manifest.size_bytes / 1e6:.1f} MB, {manifest.data_hash[:12]}"
     return told, manifest.data_hash
+
+
+def _broken_off(cloud: Cloud, order: TrainingOrder, data_hash: str) -> list[str]:
+    """The newest run of the same words, if its machine was lost: its checkpoints are not gone on with unasked."""
+    words = _fingerprint(order, data_hash)
+    alike = [each for each in cloud.journal.all() if each.request == words and each.purpose == TRAINING]
+    newest = max(alike, key=lambda each: each.created, default=None)
+    if newest is None or newest.stage not in (GONE, INTERRUPTED) or newest.state == OPEN:
+        return []
+    if not any(each.handed_over for each in newest.attempts):
+        return []  # it had not begun
+    return [
+        f"{newest.run} of the same words did not come to its end; this begins anew. "
+        f"To go on with it:  python deploy_aws.py train {order.family} --resume {newest.run}"
+    ]
 
 
 def _last_time(cloud: Cloud, family: str) -> list[str]:

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 from doubles.console import RUN, Console
 
+import deploy_aws
 from aws.account.policies import caller_policy
+from aws.commands.training import _tell_training
+from aws.config import TRAINING
+from aws.journal import Record
+from aws.operations.train import TrainingResult
+from aws.places import Outcome
 from utils.command_line import FAILED, WRONG_USAGE
 
 TOKEN = "hf_" + "Q7x" * 10
@@ -232,3 +238,16 @@ def test_train_takes_no_for_an_answer(console: Console, series_folder: Series) -
     done = console("train", "llama", "--json")
     assert (done.code, done.changes, done.out) == (FAILED, [], "")
     assert "Nothing was made." in done.err
+
+
+@pytest.mark.parametrize(("stage", "code"), [("done", 0), ("gone", FAILED)])
+def test_what_comes_after_a_training_is_said_for_the_region_that_was_typed(
+    capsys: pytest.CaptureFixture[str], stage: str, code: int
+) -> None:
+    arguments = deploy_aws.build_parser().parse_args(["train", "qwen", "--region", "eu-west-1"])
+    record = Record("qwen-20261121-060000-3f2a", TRAINING, "words", "ann@desk", "2026-11-21T06:00:00Z", "", {})
+    result = TrainingResult(record, Outcome(record.run, stage, None, {"version": "20261121-061500"}, ""))
+    assert _tell_training(arguments, result) == code
+    told = "".join(capsys.readouterr())
+    next_one = "deploy-gradio --family qwen" if code == 0 else f"train qwen --resume {record.run}"
+    assert f"  python deploy_aws.py {next_one} --region eu-west-1\n" in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,20 @@ def test_many_objects_are_deleted_in_batches(world: World, monkeypatch: pytest.M
     put(world, *(f"logs/{number}" for number in range(8)))
     assert all(each.gone for each in Removing(world).run(with_data=True))
     assert len(world.account.calls_of("DeleteObjects")) == 3
+
+
+def test_many_versions_of_one_object_go_although_the_list_loses_its_place(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stored(s3: Any, which: dict[str, str]) -> Iterator[dict[str, Any]]:
+        for page in s3.get_paginator("list_object_versions").paginate(**which, PaginationConfig={"PageSize": 3}):
+            yield from page.get("Versions", [])
+
+    monkeypatch.setattr("aws.account.destroy.DELETED_AT_ONCE", 3)
+    monkeypatch.setattr("aws.account.destroy.stored", stored)
+    for _ in range(8):  # such as results/RUN/state.json, which is written every half minute
+        put(world, "results/run/state.json")
+    assert [each.problem for each in Removing(world).run(with_data=True) if not each.gone] == []
 
 
 def test_objects_that_are_not_ours_stay_and_keep_the_bucket(world: World) -> None:

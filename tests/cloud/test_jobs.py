@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,32 @@ def test_the_instance_reads_the_same_settings_from_them(tmp_path: Path) -> None:
     there = load_settings(env_file=Path("/none"), environment=job_environment(wanted))  # with its aws_config.yaml
     for section in ("families", "dialogues", "training", "nano", "evaluation", "chat", "hub"):
         assert getattr(there, section) == getattr(wanted, section)
+
+
+def test_a_page_keeps_conversations_and_answers_to_names_as_it_was_told_here() -> None:
+    asked = {
+        "STRANGER_CHATS__KEEP": "false",
+        "STRANGER_API__REQUESTS_PER_MINUTE": "5",
+        "STRANGER_APP__HOSTS": "talk.example.org,characters.example",
+        "STRANGER_RECALL__SCENES": "0",
+    }
+    files = {"STRANGER_CHATS__FILE": "/home/ann/chats.sqlite", "STRANGER_API__KEYS_FILE": "keys"}
+    given = job_environment(settings_of(**asked, **files, STRANGER_APP__HOST="0.0.0.0", STRANGER_APP__PORT="1"))  # noqa: S104
+    there = load_settings(env_file=Path("/none"), environment=given)
+    assert (there.chats.keep, there.api.requests_per_minute, there.recall.scenes) == (False, 5, 0)
+    assert there.app.hosts == ("talk.example.org", "characters.example")
+    assert not any(name in given for name in ("STRANGER_CHATS__FILE", "STRANGER_API__KEYS_FILE", "STRANGER_APP__PORT"))
+    assert "/home/ann" not in json.dumps(given)
+
+
+def test_every_setting_goes_along_but_those_of_this_machine_and_of_the_cloud() -> None:
+    settings = replace(settings_of(), origins=dict.fromkeys((key for key, _ in Settings().items()), "set"))
+    given = job_environment(settings)
+    stay = {key for key, _ in settings.items() if f"STRANGER_{key.upper().replace('.', '__')}" not in given}
+    assert {key for key in stay if not key.startswith(("paths.", "secrets.", "aws."))} == {
+        "app.host", "app.port", "chats.file", "api.keys_file",
+    }  # fmt: skip
+    assert {"paths.data", "secrets.hf_token", "aws.profile"} <= stay
 
 
 def test_what_the_file_of_the_project_says_is_overridden_by_another_file(tmp_path: Path) -> None:

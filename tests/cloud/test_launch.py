@@ -89,6 +89,17 @@ def test_a_quota_of_zero_says_how_to_ask_for_more(site: Site) -> None:
     assert site.live == []
 
 
+def test_a_quota_that_is_used_up_is_told_with_more_than_there_is(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aws.machines.quotas._read", lambda sessions, code: 4.0)
+    site.account.fail("RunInstances", "VcpuLimitExceeded", times=100)
+    with pytest.raises(QuotaError) as raised:
+        site.launch()
+    told = str(raised.value)
+    assert "4 vCPUs as on-demand in us-east-1, what runs already counted; g4dn.xlarge takes 4" in told
+    assert "--quota-code L-DB2E81BA --desired-value 8 --region us-east-1" in told  # 4 are there and not enough
+    assert "python deploy_aws.py list-instances" in told and raised.value.code == "VcpuLimitExceeded"
+
+
 def test_a_machine_that_aws_takes_back_at_once_is_asked_for_again(site: Site) -> None:
     job = site.begin()
     site.machines.plan(Conduct(on_launch=lambda: site.machines.last.end(f"Server.{NO_ROOM}")))

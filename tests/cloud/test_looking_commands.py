@@ -67,7 +67,7 @@ def test_before_init_status_and_list_say_that_nothing_is_there(console: Console)
     assert done.code == 0
     assert done.out.startswith("Nothing of stranger-things runs in account 123456789012.")
     assert "python deploy_aws.py init" in done.out and done.out.count("there is no bucket") == 1
-    assert "  python deploy_aws.py init\n" in console("doctor").out
+    assert "\n  python deploy_aws.py init --config " in console("doctor").out
     assert console("status", "--json").json["instances"] == []
     done = console("list-instances")
     assert (done.code, done.out) == (0, "Nothing of stranger-things runs in account 123456789012.\n")
@@ -98,7 +98,10 @@ def test_a_run_without_its_machine_and_one_that_is_done(console: Console) -> Non
     console.begin(OTHER, "i-0000000000000000b")
     console.save(OTHER, "exit", stage="done", attempt=1, output={"version": "20261121-101530"})
     done = console("status")
-    assert f"{RUN}  no machine runs for it\n  Go on:  python deploy_aws.py train llama --resume {RUN}\n" in done.out
+    assert (
+        f"{RUN}  no machine runs for it\n  Go on:  python deploy_aws.py train llama --resume {RUN} --config "
+        in done.out
+    )
     assert f"Close it:  python deploy_aws.py terminate --run {RUN}" in done.out
     assert f"{OTHER}  done: 20261121-101530 is published" in done.out
     assert console.journal.read(OTHER).state == ENDED
@@ -280,3 +283,14 @@ def test_cost(console: Console, busy: dict[str, str]) -> None:
 def test_a_wrong_day(console: Console, day: str) -> None:
     done = console("cost", f"--since={day}")
     assert (done.code, done.out) == (WRONG_USAGE, "") and "One looks like 2026-11-21." in done.err
+
+
+def test_a_version_that_is_not_there_is_answered_with_commands_for_the_bucket(console: Console) -> None:
+    console.set_up()
+    assert "\n  Train one:  python deploy_aws.py train llama --config " in console("models", "show", "llama").err
+    console.publish("20261120-101530")
+    shown = console("models", "show", "llama", "20200101-000000")
+    assert "Take it:  python deploy_aws.py models show llama 20261120-101530 --config " in shown.err
+    served = console("deploy-gradio", "--version", "20200101-000000", "--yes")
+    assert served.code == 1 and served.changes == []
+    assert served.err.rstrip().endswith("--yes --version 20261120-101530") and "Take it:  python " in served.err

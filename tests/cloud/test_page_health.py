@@ -155,10 +155,25 @@ def test_the_password_goes_to_the_login_alone_and_is_said_nowhere(caplog: pytest
     assert PASSWORD.reveal() not in repr(health) + caplog.text
 
 
+@pytest.mark.parametrize(
+    ("told", "how_far"),
+    [
+        (b'{"state": "loading", "stage": "reading", "seconds": 12.4, "share": 0.43}', ": reading, 43%, 12 s"),
+        (b'{"state": "loading", "stage": "reading the series", "seconds": 0.1}', ": reading the series, 0 s"),
+        (b'{"stage": "x", "seconds": "y"}', ""),
+        (b"nothing", ""),
+        (b"[]", ""),
+    ],
+)
+def test_how_far_loading_is(told: bytes, how_far: str) -> None:
+    with Fake(GOOD | {"/health": (200, b'{"state": "loading"}'), "/healthz": (503, told)}) as fake:
+        assert check_health(fake.url).detail == f"it is loading the model{how_far}"
+
+
 def test_a_page_that_is_not_ready_does_not_get_the_password() -> None:
     with Fake(GOOD | {"/health": (200, b'{"state": "loading"}')}) as fake:
         check_page(fake.url, "guest", PASSWORD)
-    assert fake.asked == ["GET /health"]
+    assert fake.asked == ["GET /health", "GET /healthz"]
 
 
 def test_nobody_answers() -> None:

@@ -531,6 +531,21 @@ def test_a_server_is_started_again_and_never_done(machine: Callable[..., Path], 
     assert not (folder / "exit.json").exists()  # it starts again with its machine
 
 
+def test_a_server_that_is_killed_is_not_said_to_have_ended_for_what_it_said_last(
+    machine: Callable[..., Path], make: Make
+) -> None:
+    folder = machine()
+    code = "import os, signal\nprint('speaking: llama', flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    (folder / "code" / "train.py").write_text(code)
+    runner = make(folder, job=replace(JOB, restart=True, purpose="serving"), restart_seconds=60.0)
+    thread = threading.Thread(target=runner.run)
+    thread.start()
+    wait_until(lambda: "started again" in str(read_line(folder / "state.json").get("message")))
+    runner.stop.request("stopped", 1, 5)
+    thread.join(10)
+    assert "starting it again: killed by signal 9, most likely for want of memory; its last words" in log_of(folder)
+
+
 # the environment
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from doubles.console import OTHER, RUN, Console
+from doubles.console import OTHER, PAGE, RUN, Console
 
 from aws.books.status import build_report, render_report
 from aws.cloud import Cloud, open_cloud
+from aws.config import SERVING, from_iso
 from aws.ec2_orchestrator import EC2Place
 from aws.places import PlaceStatus
 from config import load_settings
@@ -70,3 +72,51 @@ def test_books_that_cannot_be_closed_are_told_and_stay_open(
 def test_reading_has_no_effect_on_what_it_reads(console: Console, cloud: Cloud, tmp_path: Path) -> None:
     console.begin(RUN, console.launch(RUN))
     assert console.world.changes(lambda: build_report(cloud)) == []
+
+
+def test_a_page_that_has_not_answered_yet_is_not_said_to_stay(console: Console, cloud: Cloud) -> None:
+    instance = console.launch(PAGE, purpose=SERVING, hours=None)
+    console.begin(PAGE, instance, purpose=SERVING, deadline="")
+    text = render_report(build_report(cloud))
+    (row,) = build_report(cloud)["instances"]
+    assert from_iso(row["answers_by"]) - from_iso(row["launched_at"]) == timedelta(minutes=30)
+    assert f"ends itself by {row['answers_by']} unless the page answers before" in text and "no deadline" not in text
+    cloud.journal.change(PAGE, lambda each: replace(each, outcome={"url": "http://127.0.0.1:9"}))
+    assert "no deadline: it stays until it is ended" in render_report(build_report(cloud))
+
+
+@pytest.mark.parametrize(
+    ("remedy", "told"),
+    [
+        (
+            "python training_pipeline.py train llama --base nano --data /opt/stranger/work/data --registry s3://b",
+            "python deploy_aws.py train llama --base nano",
+        ),
+        (
+            "python training_pipeline.py export llama 2026 --data /opt/stranger/work/data --registry s3://b",
+            "python training_pipeline.py export llama 2026 --registry s3://b",
+        ),
+        (
+            "python training_pipeline.py train llama --character 'Judge Hale'",
+            "python deploy_aws.py train llama --character 'Judge Hale'",
+        ),
+        ("set families.llama.fine_tuned in aws_config.yaml", "set families.llama.fine_tuned in aws_config.yaml"),
+        ("check Ada's connection", "check Ada's connection"),
+    ],
+)
+def test_what_a_machine_advises_is_told_as_a_command_for_here(
+    console: Console, cloud: Cloud, remedy: str, told: str
+) -> None:
+    console.begin(PAGE, console.launch(PAGE, purpose=SERVING), purpose=SERVING, deadline="")
+    announcement = {"feature": "chat", "wanted": "a version", "got": "quotes", "why": "there is none", "remedy": remedy}
+    console.save(PAGE, "state", stage="running", attempt=1, message="", progress={"announcements": [announcement]})
+    assert f"To change that: {told}\n" in render_report(build_report(cloud)) + "\n"
+
+
+def test_why_a_page_could_not_load_is_told(console: Console, cloud: Cloud) -> None:
+    console.begin(PAGE, console.launch(PAGE, purpose=SERVING), purpose=SERVING, deadline="")
+    problem = "no version 20990101-000000 of llama.\n  See them:  python training_pipeline.py models list"
+    console.save(
+        PAGE, "state", stage="running", attempt=1, message="", progress={"state": "failed", "problem": problem}
+    )
+    assert "\n  no version 20990101-000000 of llama.\n    See them:" in render_report(build_report(cloud))

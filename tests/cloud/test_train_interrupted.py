@@ -66,6 +66,9 @@ def test_what_was_interrupted_goes_on_with_resume(site: Site) -> None:
     site.program("--steps", "14", "--pace", "0.06", "--every", "1000")
     later(site, "step 3 of", lambda machine: machine.interrupt())
     run = site.train().record.run
+    told = "\n".join(site.plan().lines())  # the same words alone begin anew, and say so
+    assert f"this begins anew. To go on with it:  python deploy_aws.py train llama --resume {run}" in told
+    assert "begins anew" not in "\n".join(site.plan(replace(LLAMA, new=True)).lines())
     site.with_settings(retries=3)
     result = site.train(replace(LLAMA, resume=run))
     assert result.outcome
@@ -75,6 +78,7 @@ def test_what_was_interrupted_goes_on_with_resume(site: Site) -> None:
     assert nothing_left(site)
     with pytest.raises(UsageError, match="is done: 20261121-101530 is published"):
         site.plan(replace(LLAMA, resume=run))
+    assert "begins anew" not in "\n".join(site.plan().lines())
 
 
 def test_what_was_kept_after_a_failure_goes_on_with_resume(site: Site) -> None:

@@ -43,6 +43,7 @@ def test_ctrl_c_asks_what_to_do(site: Site, answer: str, left: int) -> None:
     if answer == END:
         with pytest.raises(KeyboardInterrupt):
             site.train()
+        assert f"{site.record.run}: ending its machine" in site.sentences("ending")
     else:
         assert site.train().detached
     assert site.watcher.asked == [True]
@@ -76,8 +77,11 @@ def test_a_run_that_is_followed_is_not_taken_over(site: Site) -> None:
     detached = run_training(site.cloud, replace(LLAMA, detach=True), plan, site.watcher).record
     with held(site.cloud, detached.run):
         assert site.plan().found is None  # a run of its own
-        with pytest.raises(PlaceError, match="followed by another process"):
+        with pytest.raises(PlaceError, match="followed by another process") as held_by_another:
             site.train(replace(LLAMA, resume=detached.run))
+        assert [command for _, command in held_by_another.value.remedies] == [
+            f"python deploy_aws.py logs {detached.run} --follow"  # --new would be of no use beside --resume
+        ]
     assert site.plan().found == site.cloud.journal.read(detached.run)
     assert site.plan(replace(LLAMA, new=True)).found is None
     assert site.plan(replace(LLAMA, max_steps=5)).found is None
