@@ -300,7 +300,8 @@ class AppSettings:
     host: str = "127.0.0.1"
     port: int = 7860
     user: str = "guest"
-    # Names by which a page without a password answers besides localhost, as behind a proxy that asks for the password.
+    # Names of the page besides localhost, as behind a proxy: without a password it answers to no others, and with one
+    # a browser without Sec-Fetch-Site may come from no other site.
     hosts: tuple[str, ...] = ()
     tabs_remembered: int = 200  # of browsers: each open one takes 75 kB or more; the one unused for longest goes
     editing: str = "auto"  # characters and cards on the page: "auto" on the loopback and behind the password

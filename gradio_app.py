@@ -29,6 +29,7 @@ from utils.errors import UsageError
 PROGRESS_SECONDS = 0.5
 
 if TYPE_CHECKING:
+    import uvicorn
     from fastapi import FastAPI
 
     from character_chatbot.served import ServedFile
@@ -73,7 +74,8 @@ def main(arguments: Sequence[str]) -> int:
             )  # fmt: skip
             service.start()
             threading.Thread(target=show_loading, args=[service], name="progress", daemon=True).start()
-            return serve(app, listener, settings)
+            behind_proxy, ending = options.require_password, service.progress.stop
+            return serve(app, listener, settings, behind_proxy=behind_proxy, ending=ending)
 
 
 def build_parser() -> Parser:
@@ -186,19 +188,46 @@ def show_loading(service: Service) -> None:
     terminal.clear()
 
 
-def serve(app: FastAPI, listener: socket.socket, settings: Settings) -> int:
-    """Answer until SIGTERM (then 0) or Ctrl-C (then KeyboardInterrupt)."""
+def configure_server(app: Any, *, behind_proxy: bool = False) -> uvicorn.Config:
+    """How the page is served.
+
+    Args:
+        app: the page.
+        behind_proxy: a proxy on this machine tells who asks, in ``X-Forwarded-For``. Without one nobody is believed:
+            who could choose an address would never be locked out.
+    """
+    import uvicorn
+
+    return uvicorn.Config(
+        app,
+        log_level="critical",
+        timeout_graceful_shutdown=1,
+        proxy_headers=behind_proxy,
+        forwarded_allow_ips=["127.0.0.1", "::1"],
+    )
+
+
+def serve(
+    app: FastAPI,
+    listener: socket.socket,
+    settings: Settings,
+    *,
+    behind_proxy: bool = False,
+    ending: Callable[[], None] = lambda: None,
+) -> int:
+    """Answer until SIGTERM (then 0) or Ctrl-C (then KeyboardInterrupt); ``ending`` is called once one has come."""
     import uvicorn
 
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     asked = f", as {settings.app.user} with the password" if settings.secrets.app_password else ""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(configure_server(app, behind_proxy=behind_proxy))
     received: list[int] = []
 
     def stop(number: int, frame: object) -> None:
         received.append(number)
         server.should_exit = True
+        ending()
 
     # Ours from the first moment: uvicorn takes the signals while it serves and raises them again afterwards, and
     # asyncio's own handler, which comes in between otherwise, can lose a Ctrl-C at the start or at the end.

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from character_chatbot.load_progress import FETCHING, LoadProgress, download_bar
+from character_chatbot.hub_download import download
+from character_chatbot.hub_faults import explain, first_line
+from character_chatbot.load_progress import LoadProgress
 from character_chatbot.machine.devices import Device
 from character_chatbot.training.quantisation import build_quantisation
 from config import Settings
 from utils.announcements import Announcement, Announcements
 from utils.errors import BaseModelError
-from utils.hub import HubState, hub_endpoint
-from utils.hub_models import PATTERNS
+from utils.hub import HubState, cached_file
+from utils.hub_models import PATTERNS, missing_weights
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -124,13 +126,9 @@ def _is_repository_name(name: str) -> bool:
 
 
 def is_cached(repository: str) -> bool:
-    """Whether the hub's cache on this machine has the repository's configuration and weights."""
-    from huggingface_hub import try_to_load_from_cache
-
-    def has(file: str) -> bool:
-        return isinstance(try_to_load_from_cache(repository, file), str)
-
-    return has("config.json") and (has("model.safetensors") or has("model.safetensors.index.json"))
+    """Whether the hub's cache on this machine has the repository's configuration and all parts of its weights."""
+    config = cached_file(repository, "config.json")
+    return config is not None and not missing_weights(config.parent)
 
 
 def load_tokenizer(base: Base, token: str = "") -> PreTrainedTokenizerBase:
@@ -140,6 +138,7 @@ def load_tokenizer(base: Base, token: str = "") -> PreTrainedTokenizerBase:
     tokenizer = _load(
         base,
         lambda: AutoTokenizer.from_pretrained(base.location, token=token or None, local_files_only=base.only_cached),
+        token,
     )
     if not tokenizer.chat_template:
         raise BaseModelError(
@@ -158,24 +157,20 @@ def load_config(base: Base, token: str = "") -> PretrainedConfig:
     config: PretrainedConfig = _load(
         base,
         lambda: AutoConfig.from_pretrained(base.location, token=token or None, local_files_only=base.only_cached),
+        token,
     )
     return config
 
 
 def fetch_base(base: Base, token: str, progress: LoadProgress) -> None:
-    """Download what is missing of a base from the hub, and tell how far that is. Raises BaseModelError."""
-    from huggingface_hub import snapshot_download
+    """Download what is missing of a base from the hub, and tell how far that is.
 
-    if base.kind != HUB or base.only_cached or is_cached(base.location):  # as a rule whole: transformers sees to it
-        return
-    progress.begin(FETCHING, f"{base.name} from the hub")
-    bar = download_bar(progress)
-    _load(
-        base,
-        lambda: snapshot_download(
-            base.location, allow_patterns=[*PATTERNS, "*.jinja"], token=token or None, tqdm_class=bar
-        ),
-    )
+    Raises:
+        BaseModelError: it cannot be had.
+        LoadStoppedError: ``progress`` was stopped.
+    """
+    if base.kind == HUB and not base.only_cached and not is_cached(base.location):
+        download(base.location, [*PATTERNS, "*.jinja"], token, progress)
 
 
 def load_model(base: Base, device: Device, token: str = "", quantised: bool = False) -> PreTrainedModel:
@@ -201,57 +196,20 @@ def load_model(base: Base, device: Device, token: str = "", quantised: bool = Fa
             token=token or None,
             local_files_only=base.only_cached,
         ),
+        token,
     )
     model.eval()
     return model
 
 
-def _load(base: Base, load: Callable[[], Loaded]) -> Loaded:
-    from huggingface_hub import errors as hub_errors
+def _load(base: Base, load: Callable[[], Loaded], token: str = "") -> Loaded:
     from safetensors import SafetensorError
 
     try:
         return load()
     except Exception as error:
-        cause = _hub_error(error)
-        if isinstance(cause, hub_errors.GatedRepoError):
-            raise _gated(base) from None
-        if isinstance(cause, hub_errors.RepositoryNotFoundError):
-            raise _not_found(base) from None
+        if base.kind == HUB and (explained := explain(base.name, base.location, error, token)):
+            raise explained from error
         if isinstance(error, OSError | ValueError | KeyError | SafetensorError):
-            raise BaseModelError(f"base model {base.name} cannot be loaded: {_first_line(error)}") from error
+            raise BaseModelError(f"base model {base.name} cannot be loaded: {first_line(error)}") from error
         raise
-
-
-def _hub_error(error: BaseException | None) -> BaseException | None:
-    """The hub's own error behind the one that transformers raises."""
-    from huggingface_hub import errors as hub_errors
-
-    while error is not None:
-        if isinstance(error, hub_errors.RepositoryNotFoundError):  # GatedRepoError is one, too
-            return error
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def _gated(base: Base) -> BaseModelError:
-    return BaseModelError(
-        f"base model {base.name} is gated: its licence has to be accepted, and a token has to be set.",
-        remedies=[
-            ("Accept the licence", f"{hub_endpoint()}/{base.location}"),
-            ("Make a token", f"{hub_endpoint()}/settings/tokens"),
-            ("Set it in .env", "HF_TOKEN=hf_…"),
-            ("Go without", "--base nano"),
-        ],
-    )
-
-
-def _not_found(base: Base) -> BaseModelError:
-    return BaseModelError(
-        f"the hub has no model {base.location}, or it is private.",
-        remedies=[("Look for it", f"{hub_endpoint()}/models"), ("If private, set in .env", "HF_TOKEN=hf_…")],
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

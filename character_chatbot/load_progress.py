@@ -11,6 +11,7 @@ Nothing runs for it: what is measured is measured when somebody looks.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,15 +20,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from character_chatbot.status import seconds_text, size_text
+from utils.errors import SuiteError
+from utils.fetching import CHECKING, FETCHING, OnFetch
+from utils.terminal import Terminal
 
 logger = logging.getLogger(__name__)
 
-SERIES, STARTING, FETCHING, CHECKING, READING, SCENES = (
-    "reading the series", "starting", "fetching", "checking", "reading", "learning the scenes"
-)  # fmt: skip
+SERIES, STARTING, READING, SCENES = "reading the series", "starting", "reading", "learning the scenes"
+KINDS = (SERIES, STARTING, FETCHING, CHECKING, READING, SCENES)
+TERMINAL_SECONDS = 0.5  # between two looks
 ALMOST = 0.99  # what is not over is not whole, whatever an estimate says
 WEIGHTS_BAR = "Loading weights"  # transformers' own name of it (core_model_loading.py)
 DISK_BAR = "Reconstructing"  # huggingface_hub's (_snapshot_download.py)
+
+
+class LoadStoppedError(SuiteError):
+    """Nobody waits any more for what is being loaded."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +69,19 @@ class Stage:
 
 
 class LoadProgress:
-    """Written by one loader, read by anybody. ``clock``: seconds, of any beginning."""
+    """Written by one loader, read by anybody.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    ``clock``: seconds, of any beginning. ``beside``: another one, with which this one is stopped.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, beside: LoadProgress | None = None) -> None:
         self._clock, self._lock = clock, threading.Lock()
         self._kind, self._what, self._began = SERIES, "", clock()
         self._done: Callable[[], float] | None = None
         self._total, self._is_bytes = 0.0, False
         self._load_began = self._began
         self._load_ended: float | None = None
+        self._stopped: threading.Event = beside._stopped if beside else threading.Event()
 
     def start(self) -> None:
         """Loading begins now."""
@@ -91,13 +103,19 @@ class LoadProgress:
         logger.info("loading: %s", f"{kind} {what}".rstrip())
 
     def count(self, done: float, total: float, *, is_bytes: bool = False) -> None:
-        """So much of the present stage is done."""
+        """So much of the present stage is done. Raises LoadStoppedError: nobody waits for the rest."""
+        if self._stopped.is_set():
+            raise LoadStoppedError("loading was stopped.")
         with self._lock:
             self._done, self._total, self._is_bytes = lambda: done, total, is_bytes
 
     def end(self) -> None:
         """All is loaded, or nothing can be."""
         self._load_ended = self._clock()
+
+    def stop(self) -> None:
+        """The program ends: what is being fetched breaks off at its next bytes. Threads that fetch hold up an end."""
+        self._stopped.set()
 
     @property
     def seconds(self) -> float:
@@ -117,6 +135,39 @@ class LoadProgress:
             return Stage(kind, what, seconds)
         counted = f"{size_text(done)} of {size_text(total)}" if is_bytes else ""
         return Stage(kind, what, seconds, min(max(done / total, 0.0), ALMOST), counted)
+
+
+def tell_fetch(progress: LoadProgress, what: str, url: str) -> OnFetch:
+    """What tells ``progress`` how far a fetch of ``what`` from the store at ``url`` is."""
+    things = {FETCHING: f"{what} from {url}", CHECKING: what}
+
+    def tell(step: str, done: int, total: int) -> None:
+        if progress.read().title != f"{step} {things[step]}":
+            progress.begin(step, things[step])
+        progress.count(done, total, is_bytes=True)
+
+    return tell
+
+
+@contextmanager
+def shown_in_terminal(progress: LoadProgress) -> Iterator[None]:
+    """A line that moves while the block works; nothing where the output is no terminal."""
+    over, terminal = threading.Event(), Terminal()
+
+    def show() -> None:
+        while not over.wait(TERMINAL_SECONDS):
+            terminal.move(f"Loading: {progress.read().sentence}")
+
+    showing = threading.Thread(target=show, name="progress", daemon=True)
+    if sys.stderr.isatty():
+        showing.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if showing.is_alive():
+            showing.join()
+        terminal.clear()
 
 
 def download_bar(progress: LoadProgress) -> type[Any]:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from character_chatbot.engines.base import Sampling, build_sampling
-from character_chatbot.load_progress import LoadProgress
+from character_chatbot.load_progress import LoadProgress, LoadStoppedError
 from character_chatbot.prompts import Turn
 from config import Settings
 from utils.announcements import Announcements
@@ -28,6 +28,7 @@ from utils.next_command import in_use
 
 if TYPE_CHECKING:
     from character_chatbot.corpus import Corpus
+    from character_chatbot.engines.base import Tally
     from character_chatbot.engines.fair_queue import FairQueue, Ticket
     from character_chatbot.engines.quotes import Quote
     from character_chatbot.replies.reply_stream import Evidence
@@ -59,8 +60,10 @@ class Reply:
         self._pieces: list[str] = []
         self._taken = 0
         self._stopped, self._ended = threading.Event(), threading.Event()
+        self.prompted = threading.Event()  # its prompt was laid out, or cannot be
         self.problem: SuiteError | None = None
         self.evidence: Evidence | None = None  # what was in the prompt, once the engine is at work
+        self.tally: Tally | None = None  # of a reply that has ended and is all that the engine drew
         self._thread = threading.Thread(target=self._read, name="reply", daemon=True)
         self._thread.start()
 
@@ -117,11 +120,13 @@ class Reply:
         try:
             stream = self._open()
             self.evidence = getattr(stream, "evidence", None)
+            self.prompted.set()
             with contextlib.closing(_closeable(stream)) as pieces:
                 for piece in pieces:
                     if self._stopped.is_set():
                         break
                     self._pieces.append(piece)
+            self.tally = stream.tally if getattr(stream, "kept_whole", False) else None  # type: ignore[attr-defined]
         except SuiteError as error:
             self.problem = error
         except Exception as error:
@@ -129,6 +134,7 @@ class Reply:
             self.problem = SuiteError(f"the reply failed: {type(error).__name__}: {error}")
         finally:
             self._ended.set()
+            self.prompted.set()
         if self._pieces:
             self._after("".join(self._pieces))
 
@@ -174,6 +180,8 @@ class Service:
             self.corpus, self.no_corpus = read_corpus(self.settings.paths.data)
             self._source = self._find(self.corpus, self.no_corpus, self.announcements)
             logger.info("speaking: %s, loaded in %.1f s", self._source.label, self.progress.seconds)
+        except LoadStoppedError as error:  # the program ends
+            self._problem = error
         except SuiteError as error:
             self._problem = error
             logger.error("%s", error)

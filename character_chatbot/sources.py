@@ -28,7 +28,7 @@ from character_chatbot.engines.choice import Speaker, choose_engine, version_spe
 from character_chatbot.engines.peft_engine import PeftEngine
 from character_chatbot.engines.quotes import QuotesEngine
 from character_chatbot.engines.torch_memory import plan_torch
-from character_chatbot.load_progress import CHECKING, SCENES, STARTING, LoadProgress
+from character_chatbot.load_progress import CHECKING, SCENES, STARTING, LoadProgress, tell_fetch
 from character_chatbot.machine.devices import Device, choose_device
 from character_chatbot.nano import NanoRecipe, find_nano_base
 from character_chatbot.recall.counting import Reader
@@ -157,8 +157,10 @@ class SourceFinder:
     def _open_version(self, name: str | None) -> Source:
         try:
             found = self.registry.resolve(self.family, name)
-            self.progress.begin(CHECKING, f"{self.family} {found.version}")
-            folder = self.registry.fetch(self.family, found.version, self.settings.paths.cache / "versions")
+            told = f"{self.family} {found.version}"
+            self.progress.begin(CHECKING, told)
+            on_fetch = tell_fetch(self.progress, told, self.registry.store.url)
+            folder = self.registry.fetch(self.family, found.version, self.settings.paths.cache / "versions", on_fetch)
             trained = open_version(folder)
             engine, how = self._open_engine(version_speaker(self.family, trained), trained.base)
         except (RegistryError, StoreError, BaseModelError) as error:
@@ -218,7 +220,8 @@ class SourceFinder:
         """The base, to be loaded from the cache alone if the hub is not there. Raises BaseModelError."""
         if base.kind == HUB:
             if not is_cached(base.location) and not self._hub.reachable:
-                raise BaseModelError(f"{base.name} is not on this machine, and {self._hub.why}")
+                remedies = [("See what answers", self._hub.remedy)] if self._hub.remedy else []
+                raise BaseModelError(f"{base.name} is not on this machine, and {self._hub.why}", remedies=remedies)
             return Base(base.kind, base.name, base.location, only_cached=not self._hub.reachable)
         if not (Path(base.location) / "config.json").is_file():
             raise BaseModelError(f"{base.name} is not on this machine")

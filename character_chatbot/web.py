@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import importlib.util
+import math
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from character_chatbot.api.limits import Lockout
 from character_chatbot.api.meters import METRICS_TYPE, Meters, build_healthz
 from character_chatbot.api.routes import build_router
 from character_chatbot.body_limit import BodyLimit
-from character_chatbot.host_guard import HostGuard, is_loopback
+from character_chatbot.host_guard import HostGuard, SiteGuard, is_loopback
 from character_chatbot.pages.session_memory import save_memory, sweeping
 from config import FAMILIES, Settings
 from utils.errors import UsageError
@@ -84,8 +85,7 @@ def build_app(
     _mount(app, page, settings, mcp, more_styles)
     app.add_middleware(BodyLimit, most_bytes=_most_bytes(settings) * 4 // 3 + SLACK_BYTES)  # files come in base64
     app.add_middleware(LoginGuard, lockout=Lockout(settings.api.wrong_tries, settings.api.lockout_seconds))
-    if open_to_all:
-        app.add_middleware(HostGuard, hosts=settings.app.hosts)
+    app.add_middleware(HostGuard if open_to_all else SiteGuard, hosts=settings.app.hosts)
     app.add_middleware(OwnHostOnly)
     return app
 
@@ -193,7 +193,7 @@ class LoginGuard:
         address = scope["client"][0] if scope.get("client") else ""
         wait = self._lockout.wait_seconds(address)
         if wait:
-            refusal = ApiError(429, f"Too many wrong passwords: try again in {wait:.0f} s.", wait_seconds=wait)
+            refusal = ApiError(429, f"Too many wrong passwords: try again in {math.ceil(wait)} s.", wait_seconds=wait)
             await refusal.response()(scope, receive, send)
             return
 

@@ -19,6 +19,7 @@ from character_chatbot.api.limits import Lockout, TokenBuckets
 from character_chatbot.api.stops import StopAt
 from character_chatbot.engines.base import EchoEngine, Sampling
 from character_chatbot.prompts import Message
+from character_chatbot.recall.counting import Reader
 from character_chatbot.service import Service
 from character_chatbot.sources import Source
 from config import PROJECT_FOLDER, Settings, load_settings
@@ -187,6 +188,27 @@ def test_the_character_goes_on_with_its_own_words(make_place: Callable[..., Plac
     assert text.choices[0].text == " the boat"
 
 
+def test_a_large_group_takes_no_longer_than_a_small_one(make_place: Callable[..., Place]) -> None:
+    names = [f"guest {number}" for number in range(3000)]
+    talk = [said(f"[Start a new group chat. Group members: {', '.join(names)}]", "system")]
+    talk += [said("hi", "assistant") | {"name": name.replace(" ", "_")} for name in names] + [said("well")]
+    place, started = make_place(), time.process_time()
+    assert place.post({"model": MODEL, "messages": talk}).status_code == 200
+    assert time.process_time() - started < 3
+    assert place.engine.asked[0][0][-1]["content"].endswith("guest 2999: hi\nVisitor: well")
+
+
+def test_what_does_not_fit_is_the_clients_fault(make_place: Callable[..., Place]) -> None:
+    place = make_place()
+    place.service._source = replace(place.service.source, reader=Reader(context_tokens=200))
+    talk = [said("word " * 400, "system"), said("hi")]
+    for stream in (True, False):
+        answer = place.post({"model": MODEL, "messages": talk, "stream": stream, "max_tokens": 20})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "context_length_exceeded")
+        assert "room for 180." in answer.json()["error"]["message"]
+        assert place.post({"model": MODEL, "messages": [said("hi")], "stream": stream}).status_code == 200
+
+
 def test_a_greeting_goes_on_without_a_message(make_place: Callable[..., Place]) -> None:
     place = make_place()
     answer = place.post({"model": MODEL, "messages": [said("Ahoy", "assistant")]})
@@ -334,7 +356,15 @@ def test_a_stop_across_pieces_is_never_shown() -> None:
         ({"model": MODEL, "messages": []}, 400, "messages"),
         ({"model": MODEL, "messages": [{"role": "tool", "content": "x"}]}, 400, "role"),
         ({"model": MODEL, "messages": [said("x" * 100_000)]}, 400, "content"),
-        ({"model": MODEL, "messages": [said("hi")], "tools": [{}]}, 400, "the body: tools cannot be had"),
+        ({"model": MODEL, "messages": [said("hi")], "tools": [{}]}, 400, "tools: cannot be had here"),
+        ({"model": MODEL, "messages": [said("hi")], "tool_choice": "required"}, 400, "tool_choice: there are no tools"),
+        (
+            {"model": MODEL, "messages": [said("hi")], "response_format": {"type": "json_object"}},
+            400,
+            "nothing but text",
+        ),
+        ({"model": MODEL, "messages": [said("hi")], "modalities": ["text", "audio"]}, 400, "nothing but text"),
+        ({"model": MODEL, "messages": [{"role": "user", "content": False}]}, 400, "content"),
         ({"model": MODEL, "messages": [said("hi")], "n": 3}, 400, "n"),
         ({"model": MODEL, "messages": [said("hi")], "temperature": "warm"}, 400, "temperature"),
         ({"model": MODEL, "messages": [said("Be kind.", "system")]}, 400, "end with a user"),
@@ -364,6 +394,64 @@ def test_what_cannot_be_answered_is_said(
     assert answer.status_code == status
     assert words in answer.json()["error"]["message"]
     assert not place.engine.asked
+
+
+def test_what_is_asked_for_in_other_words_or_not_at_all_is_no_fault(make_place: Callable[..., Place]) -> None:
+    names = ("stream", "user", "n", "stop", "seed", "tools", "tool_choice", "response_format", "stream_options")
+    place = make_place()
+    same = {"tool_choice": "none", "response_format": {"type": "text"}, "modalities": ["text"], "functions": []}
+    for more in (dict.fromkeys(names), same):
+        assert place.post({"model": MODEL, "messages": [said("hi")]} | more).status_code == 200
+    assert place.post({"model": MODEL, "messages": [said("hi")]}, "chat/completions/").status_code == 200
+    assert place.http.get("/v1/models/").json() == place.http.get("/v1/models").json()
+
+
+NOT_THERE = [
+    ("GET", "/v1", 404, "there is no /v1. There are: GET /v1/models, POST /v1/chat/completions"),
+    ("POST", "/v1/embeddings", 404, "there is no /v1/embeddings"),
+    ("GET", "/v1/chat/completions", 405, "is asked with POST, not with GET"),
+    ("DELETE", "/v1/models/Kit", 405, "is asked with GET, not with DELETE"),
+    ("OPTIONS", "/v1/models", 405, "is asked with GET, not with OPTIONS"),
+    ("GET", "/v1/" + "x" * 500, 404, "there is no /v1/xxx"),
+]
+
+
+def test_what_there_is_not_is_said_in_the_form_of_errors(make_place: Callable[..., Place]) -> None:
+    place = make_place()
+    for method, path, status, words in NOT_THERE:
+        answer = place.http.request(method, path)
+        assert answer.status_code == status
+        assert words in answer.json()["error"]["message"]
+        assert len(answer.json()["error"]["message"]) < 300
+
+
+class SpellingEngine(RecordingEngine):
+    """Draws more tokens than its words would be spelt with."""
+
+    def reply(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+        for drawn, piece in enumerate(("Ay", "e", " a", "ye")[: sampling.max_new_tokens], start=1):
+            assert sampling.tally
+            sampling.tally.count(drawn, sampling.max_new_tokens)
+            yield piece
+
+
+DRAWN = [
+    (9, None, ("Aye aye", "stop", 4)),
+    (4, None, ("Aye aye", "length", 4)),
+    (3, None, ("Aye a", "length", 3)),
+    (4, " a", ("Aye", "stop", 1)),
+]
+
+
+def test_tokens_are_those_that_were_drawn(make_place: Callable[..., Place]) -> None:
+    place = make_place()
+    place.engine = SpellingEngine()
+    create = place.openai().chat.completions.create
+    for most, stop, (text, reason, tokens) in DRAWN:
+        done = create(model=MODEL, messages=[said("hi")], max_tokens=most, stop=stop)
+        assert (done.choices[0].message.content, done.choices[0].finish_reason) == (text, reason)
+        assert done.usage.completion_tokens == tokens
+        assert done.usage.prompt_tokens > 10, "the persona is read as well"
 
 
 @pytest.mark.parametrize(
@@ -432,6 +520,21 @@ def test_beyond_the_loopback_a_key_is_needed(make_place: Callable[..., Place]) -
     place.keys.revoke("tavern")
     with pytest.raises(openai.AuthenticationError):
         place.openai(key).models.list()
+
+
+def test_a_page_of_another_site_may_use_a_key(make_place: Callable[..., Place]) -> None:
+    place = make_place(app__host="0.0.0.0")  # noqa: S104
+    asked = {"origin": "https://chat.example", "access-control-request-headers": "authorization,x-stainless-os"}
+    told = place.http.options("/v1/chat/completions", headers=asked | {"access-control-request-method": "POST"})
+    assert (told.status_code, told.headers["access-control-allow-headers"]) == (204, "authorization,x-stainless-os")
+    sent = {"authorization": f"Bearer {place.keys.add('page')}", "origin": "https://chat.example"}
+    for answer in (place.http.get("/v1/models", headers=sent), place.http.get("/v1/models", headers=asked), told):
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert "access-control-allow-credentials" not in answer.headers
+    assert place.http.get("/metrics", headers=sent).status_code == 403
+    here = make_place()
+    refused = here.http.options("/v1/models", headers=asked | {"access-control-request-method": "GET"})
+    assert refused.status_code == 403
 
 
 def test_once_there_is_a_key_it_is_needed_here_too(make_place: Callable[..., Place]) -> None:

@@ -175,6 +175,7 @@ def test_with_a_password_the_page_is_behind_it(
     assert client.post("/login", data={"username": "guest", "password": "wrong"}).status_code == 400
     assert client.post("/login", data={"username": "guest", "password": "right"}).status_code == 200
     assert client.get("/config").status_code == 200
+    assert client.get("/config", headers={"origin": "https://evil.example"}).status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ from utils.hub import HubState
 PROJECT = Path(__file__).resolve().parent.parent
 CPU, CUDA = Device("cpu", "float32", "a test"), Device("cuda", "bfloat16", "a test")
 REACHABLE, UNREACHABLE = HubState(True), HubState(False, "the cable is out")
+INDEX, PARTS = "model.safetensors.index.json", ("model-1-of-2.safetensors", "model-2-of-2.safetensors")
 TOKEN = "hf_thisIsNoRealToken0123456789"
 
 
@@ -79,7 +80,7 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         (folder / "refs" / "main").write_text("abc")
         (folder / "snapshots" / "abc").mkdir(parents=True)
         for file in files:
-            (folder / "snapshots" / "abc" / file).write_text("{}")
+            (folder / "snapshots" / "abc" / file).write_text(json.dumps({"weight_map": {"a": PARTS[0], "b": PARTS[1]}}))
 
     return add
 
@@ -119,7 +120,16 @@ def test_a_default_in_the_cache_needs_no_hub(tmp_path: Path, hub_cache: Callable
     assert Choice(tmp_path, UNREACHABLE).take(family="qwen").kind == NANO
 
 
-@pytest.mark.parametrize("files", [["config.json"], ["model.safetensors"], ["config.json", "pytorch_model.bin"]])
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["config.json"],
+        ["model.safetensors"],
+        ["config.json", "pytorch_model.bin"],
+        ["config.json", INDEX],
+        ["config.json", INDEX, PARTS[0]],  # a download was stopped between two parts
+    ],
+)
 def test_half_a_repository_in_the_cache_is_none(
     tmp_path: Path, hub_cache: Callable[..., None], files: list[str]
 ) -> None:
@@ -151,7 +161,7 @@ def test_a_repository_is_taken_if_it_can_be_had(tmp_path: Path, hub_cache: Calla
     with pytest.raises(BaseModelError, match="owner/name is not on this machine, and the cable is out") as caught:
         Choice(tmp_path, UNREACHABLE).take("owner/name")
     assert ("Go without", "--base nano") in caught.value.remedies
-    hub_cache("owner/name", "config.json", "model.safetensors.index.json")
+    hub_cache("owner/name", "config.json", INDEX, *PARTS)
     assert Choice(tmp_path, UNREACHABLE).take("owner/name").only_cached
 
 
@@ -358,4 +368,4 @@ def test_a_refusal_of_the_hub_is_a_sentence_with_the_page_and_the_variable(
             assert f"{fake_hub.address}/owner/gated\n" in text
             assert "--base nano" in text
         else:
-            assert text.startswith(f"Error: the hub has no model {name}, or it is private.")
+            assert text.startswith(f"Error: the hub has no model {name}, or it is private, or the token in HF_TOKEN is")

@@ -8,6 +8,7 @@ import io
 import json
 import random
 import struct
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,20 @@ def test_a_card_without_a_picture_gets_its_initials() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("more", "notes"),
+    [
+        ({"creator_notes_multilingual": {"de": "Hallo", "en": "Hello"}}, "Hello"),
+        ({"creator_notes_multilingual": {"de": "Hallo"}}, "plain"),
+        ({"creator_notes_multilingual": {"de": "Hallo"}, "creator_notes": ""}, "Hallo"),
+        ({"creator_notes_multilingual": []}, "plain"),
+    ],
+)
+def test_notes_in_several_languages(more: dict[str, Any], notes: str) -> None:
+    data = CARD_V3["data"] | {"creator_notes": "plain"} | more
+    assert parse_card(encode(CARD_V3 | {"data": data})).creator_notes == notes
+
+
 # Cards that are none
 
 
@@ -244,13 +259,14 @@ def test_a_card_without_a_picture_gets_its_initials() -> None:
         (b'{"a": NaN}', "NaN is no number"),
         (b"[" * 200_000, "nested too deeply"),
         (b'{"data":' + b'{"a":' * 100 + b"1" + b"}" * 101, "nested too deeply"),
-        (b"[" + b"1," * 1_000_001 + b"1]", "parts"),
+        (b"[" + b"1," * 400_001 + b"1]", "parts"),
+        (b'{"a": 1e999}', "1e999 is no number"),
         (b'{"x": ' + b"9" * 5000 + b"}", "not valid JSON"),
         (encode({}), "'spec' is null"),
         (encode({"spec": "chara_card_v9", "data": DATA}), "'spec' is 'chara_card_v9'"),
         (encode({"spec": ["chara_card_v2"], "data": DATA}), "'spec' is a list"),
-        (encode({"spec": "lorebook_v3", "data": {"entries": []}}), "'spec' is 'lorebook_v3'"),
-        (encode({"name": "World", "entries": {}}), "no character card"),
+        (encode({"spec": "lorebook_v3", "data": {"entries": []}}), "a lorebook of its own"),
+        (encode({"name": "World", "entries": {}}), "a lorebook of its own (World Info), and no character card"),
         (encode({"spec": "chara_card_v2"}), "'data' is null"),
         (encode({"spec": "chara_card_v2", "data": []}), "'data' is a list"),
         (encode(CARD_V2 | {"data": DATA | {"name": 5}}), "'name' is 5, which is not a text"),
@@ -264,7 +280,7 @@ def test_a_card_without_a_picture_gets_its_initials() -> None:
         (encode(CARD_V2 | {"data": DATA | {"extensions": "x"}}), "extensions is 'x'"),
         (encode(CARD_V2 | {"data": DATA | {"character_book": 1}}), "lorebook is 1"),
         (encode(CARD_V2 | {"data": DATA | {"character_book": {"entries": {}}}}), "not a list"),
-        (b"PK\x03\x04" + b"x" * 50, "a zip archive, perhaps a CHARX"),
+        (b"PK\x03\x04" + b"x" * 50, "unzip -p 'the card' card.json"),
         (b"\xff\xd8\xff\xe0", "a JPEG"),
         (SIGNATURE, "ends before its last chunk"),
         (png(), "a picture without a character card"),
@@ -383,7 +399,9 @@ def test_no_mutation_of_a_card_is_anything_but_read_or_refused() -> None:
         ("{{user}} <USER> {{User}}", "{{char}} {{char}} {{char}}"),
         ("a{{// hidden}}b{{comment: x}}c{{hidden_key:y}}", "abc"),
         ("{{reverse:abc}}", "cba"),
-        ("{{random:a,b}} {{roll:6}} {{unknown}} {{}} {char}", "{{random:a,b}} {{roll:6}} {{unknown}} {{}} {char}"),
+        ("{{random}} {{roll:x}} {{unknown}} {{}} {char}", "{{random}} {{roll:x}} {{unknown}} {{}} {char}"),
+        ("{{reverse:{{char}}}} {{// {{user}} {{x}} }}{{{char}}} {{a {{char}}", "araM {Mara} {{a Mara"),
+        ("{{a" * 3 + "}} }}", "{{a{{a{{a}} }}"),
         ("<b>{{char</b>}}", "<b>{{char</b>}}"),
     ],
 )
@@ -394,9 +412,23 @@ def test_macros_are_filled_once(text: str, expected: str) -> None:
 def test_drawn_macros() -> None:
     draw = random.Random(1)
     assert {fill("{{random:a,b\\,c}}", "", "", draw) for _ in range(30)} == {"a", "b,c"}
-    assert {fill("{{pick::a,b}}", "", "", draw) for _ in range(30)} == {"a", "b"}
+    assert {fill(f"{{{{pick::a,b}}}}{at}", "", "")[0] for at in range(30)} == {"a", "b"}
     assert {fill("{{roll:d3}}", "", "", draw) for _ in range(60)} == {"1", "2", "3"}
     assert fill("{{roll:x}} {{roll:0}}", "", "", draw) == "{{roll:x}} {{roll:0}}"
+    assert {fill("{{random::a::b,c}}", "", "", draw) for _ in range(30)} == {"a", "b,c"}
+    many = "{{pick:a,b}}" * 20
+    assert len({fill(many, "", "", draw) for _ in range(9)}) == 1, "the same in the same prompt"
+    assert set(fill(many, "", "")) == {"a", "b"}
+    assert fill("{{random:a,b}}" * 20, "", "") == fill("{{random:a,b}}" * 20, "", ""), (
+        "so that it need not be read anew"
+    )
+
+
+@pytest.mark.parametrize("text", ["{{" * 100_000, "{{a" * 60_000 + "}}" * 60_000, "{{random:" + "," * 200_000 + "}}"])
+def test_no_macro_takes_long(text: str) -> None:
+    started = time.process_time()
+    fill(text, "Mara", "Ann")
+    assert time.process_time() - started < 1
 
 
 # Characters

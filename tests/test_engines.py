@@ -11,8 +11,8 @@ import pytest
 
 from character_chatbot.bases import nano_base
 from character_chatbot.corpus import load_corpus
-from character_chatbot.engines.base import EchoEngine, Engine, Sampling
-from character_chatbot.engines.peft_engine import PeftEngine
+from character_chatbot.engines.base import EchoEngine, Engine, Sampling, Tally
+from character_chatbot.engines.peft_engine import PeftEngine, _counter
 from character_chatbot.engines.quotes import QuotesEngine
 from character_chatbot.machine.devices import Device
 from character_chatbot.nano import NanoRecipe, fetch_nano_base
@@ -92,6 +92,25 @@ def test_length_is_limited(peft_engine: PeftEngine) -> None:
     reply = "".join(peft_engine.reply(MESSAGES, Sampling(max_new_tokens=5, seed=1)))
     longest = max(len(word) for word in tokenizer.get_vocab())
     assert 0 < len(reply) <= 5 * longest
+
+
+def test_tokens_are_counted_as_they_are_drawn(peft_engine: PeftEngine) -> None:
+    tally = Tally()
+    list(peft_engine.reply(MESSAGES, Sampling(max_new_tokens=3, temperature=0, tally=tally)))
+    assert tally == Tally(3, cut=True)
+
+
+def test_the_token_that_ends_a_reply_is_not_counted() -> None:
+    import torch
+    from transformers import GenerationConfig
+
+    tally = Tally()
+    arguments = {"input_ids": torch.tensor([[1, 2]]), "generation_config": GenerationConfig(eos_token_id=[9])}
+    count = _counter(arguments, Sampling(max_new_tokens=2, tally=tally))
+    assert not count(torch.tensor([[1, 2, 5, 9]]), None).any()
+    assert tally == Tally(1, cut=False)
+    count(torch.tensor([[1, 2, 5, 6]]), None)
+    assert tally == Tally(2, cut=True)
 
 
 def test_temperature_zero_needs_no_seed(peft_engine: PeftEngine) -> None:

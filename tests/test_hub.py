@@ -155,7 +155,8 @@ def test_offline_is_said_without_asking(
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", serve(200))
     monkeypatch.setenv(variable, value)
-    assert check_hub(5) == HubState(False, f"{variable} is set")
+    state = check_hub(5)
+    assert (state, state.remedy) == (HubState(False, f"{variable} is set"), f"unset {variable}")
 
 
 @pytest.mark.parametrize("value", ["0", "", "false"])

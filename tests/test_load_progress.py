@@ -21,12 +21,16 @@ from character_chatbot.api.meters import Meters, build_healthz
 from character_chatbot.chats.store import ChatStore
 from character_chatbot.export.shelf import fetch_export
 from character_chatbot.load_progress import (
+    CHECKING,
     FETCHING,
     READING,
     WEIGHTS_BAR,
     LoadProgress,
+    LoadStoppedError,
     counted_weights,
     download_bar,
+    shown_in_terminal,
+    tell_fetch,
 )
 from character_chatbot.service import Service
 from character_chatbot.sources import Source
@@ -122,6 +126,59 @@ def test_bytes_on_the_disk_count_and_nothing_is_shown(
     assert capfd.readouterr().err == ""
 
 
+def test_a_fetch_says_from_where_and_is_one_stage_for_each_step(
+    progress: LoadProgress, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    progress.begin(CHECKING, "llama 20260101-000000")
+    tell = tell_fetch(progress, "llama 20260101-000000", "s3://shelf/suite")
+    seen = []
+    for step, done in (("checking", 0), ("fetching", 0), ("fetching", 500_000), ("checking", 2_000_000)):
+        tell(step, done, 2_000_000)
+        seen.append(progress.read().sentence)
+    assert seen[2] == "fetching llama 20260101-000000 from s3://shelf/suite, 500.0 kB of 2.0 MB, 25%, 0 s"
+    assert seen[3] == "checking llama 20260101-000000, 2.0 MB of 2.0 MB, 99%, 0 s"
+    assert [record.message.split()[1] for record in caplog.records] == ["checking", "fetching", "checking"]
+
+
+def test_what_is_stopped_breaks_off_at_its_next_bytes(progress: LoadProgress) -> None:
+    disk = download_bar(progress)(desc="Reconstructing", total=400)
+    disk.update(100)
+    progress.stop()
+    with pytest.raises(LoadStoppedError):
+        disk.update(100)
+    with pytest.raises(LoadStoppedError):
+        tell_fetch(progress, "llama", "s3://shelf")("fetching", 1, 2)
+    with pytest.raises(LoadStoppedError):
+        LoadProgress(beside=progress).count(1, 2)
+
+
+def test_a_service_that_is_stopped_says_nothing_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def stopped(progress: LoadProgress) -> None:
+        progress.stop()
+        progress.count(1, 2)
+
+    service = Service(load_settings(env_file=Path("/none"), environment={}, flags={"paths.data": tmp_path}), None)  # type: ignore[arg-type]
+    service._find = lambda *_: stopped(service.progress)  # type: ignore[assignment, func-returns-value]
+    service.load()
+    assert isinstance(service.problem, LoadStoppedError)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_command_shows_it_in_a_terminal_only(
+    progress: LoadProgress, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: bool
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    monkeypatch.setattr("character_chatbot.load_progress.TERMINAL_SECONDS", 0.01)
+    progress.begin(READING, "the weights")
+    with shown_in_terminal(progress):
+        threading.Event().wait(0.1)
+    said = capsys.readouterr().err
+    assert ("Loading: reading the weights" in said) is terminal
+    assert not terminal or said.endswith("\r\x1b[K")
+
+
 # an export from a bucket
 
 
@@ -131,6 +188,8 @@ class Bucket:
     def __init__(self, files: dict[str, bytes]) -> None:
         self.files = files
 
+    url = "s3://shelf/suite"
+
     def local_path(self, key: str) -> None:
         return None
 
@@ -139,6 +198,7 @@ class Bucket:
 
     def fetch(self, key: str, file: Path, on_bytes: Callable[[int], None] | None = None) -> None:
         content = self.files[key.rpartition("/")[2]]
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
         if on_bytes:
             on_bytes(len(content) // 2)
@@ -161,12 +221,14 @@ def test_an_export_from_a_bucket_is_counted_over_all_its_files(tmp_path: Path) -
     class Watched(LoadProgress):
         def count(self, done: float, total: float, *, is_bytes: bool = False) -> None:
             super().count(done, total, is_bytes=is_bytes)
-            seen.append(self.read().counted)
+            seen.append(self.read().title + ": " + self.read().counted)
 
     store: Any = Bucket(files | {"manifest.json": json.dumps(manifest).encode()})
     fetch_export(store, "llama", "20260101-000000", tmp_path, Watched())
-    counted = [5, 10, 20, 30, 45, 60, 80, 100]
-    assert seen == [f"{done} B of 100 B" for done in counted]
+    fetched = [f"fetching the export of llama 20260101-000000 from s3://shelf/suite: {done} B of 100 B"
+               for done in (0, 5, 10, 20, 30, 45, 60, 80, 100)]  # fmt: skip
+    checked = [f"checking the export of llama 20260101-000000: {done} B of 100 B" for done in (0, 10, 30, 60, 100)]
+    assert list(dict.fromkeys(seen)) == fetched + checked
 
 
 # who reads it

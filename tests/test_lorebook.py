@@ -129,6 +129,19 @@ def test_the_content_of_entries_wakes_others_only_if_the_book_says_so() -> None:
     assert awake(book(chain[0], alone, recursive_scanning=True)) == ["made by the smith"]
 
 
+def test_comments_wake_nobody_and_hidden_keys_do() -> None:
+    first = entry("clock", content="{{// smith}}{{comment: smith}}made{{hidden_key: forge}}")
+    found = awake(book(first, entry("smith"), entry("forge"), recursive_scanning=True), "a clock")
+    assert found[1:] == ["about forge"]
+
+
+def test_each_entry_may_look_at_other_messages_without_taking_long() -> None:
+    deep = [entry("none", content=f"@@scan_depth {depth}\nx") for depth in range(3000)]
+    started = time.process_time()
+    assert awake(book(*deep, entry("clock")), *["the clock " * 1000] * 3000) == ["about clock"]
+    assert time.process_time() - started < 2
+
+
 # Order and budget
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from character_chatbot.bases import nano_base
-from character_chatbot.engines.base import Sampling
+from character_chatbot.engines.base import Sampling, Tally
 from character_chatbot.engines.detokeniser import Detokeniser
 from character_chatbot.engines.fair_queue import FairQueue
 from character_chatbot.engines.openvino_engine import EngineOptions, OpenVinoEngine
@@ -78,10 +78,13 @@ def test_it_is_ready_after_the_step_in_which_the_weights_are_packed(exported: Pa
 
 
 def test_reply_comes_in_pieces_and_says_what_torch_says(engine: OpenVinoEngine, base: Path) -> None:
-    pieces = list(engine.reply(MESSAGES, GREEDY))
+    tally, torchs = Tally(), Tally()
+    pieces = list(engine.reply(MESSAGES, replace(GREEDY, tally=tally)))
     assert len(pieces) > 1
     assert "".join(pieces).strip()
-    assert "".join(pieces) == "".join(PeftEngine(nano_base(base), CPU).reply(MESSAGES, GREEDY))
+    assert "".join(pieces) == "".join(PeftEngine(nano_base(base), CPU).reply(MESSAGES, replace(GREEDY, tally=torchs)))
+    assert tally == torchs
+    assert tally.tokens > 0
 
 
 def test_a_reply_that_goes_on_is_the_reply_uncut(engine: OpenVinoEngine) -> None:

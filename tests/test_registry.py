@@ -489,6 +489,20 @@ class TestFetch:
         registry.fetch("llama", THIRD, tmp_path / "cache")
         assert (fetched / "run.json").read_bytes() == b'{"seed": 7}' and not (fetched / "evil.bin").exists()
 
+    def test_bytes_are_told(self, store, adapter, tmp_path):
+        registry = three_versions(store, adapter)
+        told = []
+        fetched = registry.fetch("llama", THIRD, tmp_path / "cache", lambda *word: told.append(word))
+        size = sum(file.stat().st_size for file in adapter.rglob("*.*"))
+        if isinstance(store, FolderStore):
+            assert {step for step, _, _ in told} == {"checking"}
+            assert told[-1] == ("checking", size, size)
+            return
+        size += (fetched / "manifest.json").stat().st_size
+        assert list(dict.fromkeys(step for step, _, _ in told)) == ["fetching", "checking"]
+        assert ("fetching", size, size) in told
+        assert told[-1] == ("checking", size, size)
+
     def test_a_changed_version_is_found_and_refused(self, store, adapter, tmp_path):
         registry = three_versions(store, adapter)
         for name, content, says in CHANGES:

@@ -163,7 +163,9 @@ def test_version_on_a_base_that_is_not_here_steps_down(finder: Find, settings: S
     registry.publish("llama", copy, actor="test")
     ladder = finder()
     assert ladder.find().rung != "version"
-    assert "owner/nowhere is not on this machine, and HF_HUB_OFFLINE is set" in next(iter(ladder.announcements)).why
+    told = next(iter(ladder.announcements))
+    assert "owner/nowhere is not on this machine, and HF_HUB_OFFLINE is set" in told.why
+    assert told.remedy == "unset HF_HUB_OFFLINE"
 
 
 def test_nobody_at_all_is_an_error(finder: Find) -> None:

@@ -75,6 +75,16 @@ class TestContract:
         store.fetch("a", tmp_path / "copy", fetched.append)
         assert sum(sent) == sum(fetched) == size_bytes and len(sent) > 1 and len(fetched) > 1
 
+    def test_who_hears_of_bytes_can_end_it(self, store, tmp_path):
+        store.put("models/a.bin", b"x" * 100)
+
+        def end(size_bytes: int) -> None:
+            raise UsageError("no more of it.")
+
+        with pytest.raises(UsageError, match="no more of it"):
+            store.fetch("models/a.bin", tmp_path / "here" / "a.bin", end)
+        assert names(tmp_path / "here") == []
+
     def test_what_is_not_there(self, store, tmp_path):
         store.put("a/b", b"")
         for key in ("a", "a/b/c", "a/x"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -508,6 +509,119 @@ def test_one_that_cannot_be_had_is_a_sentence_on_its_side(
     assert (now.left.text.strip(), now.right.problem) == ("from the chat", "the base is gone.")
     assert not now.open_to_vote
     assert "nothing to vote on" in last["notice"]
+
+
+class Slowly(Loaded):
+    """Loads until it may, and tells how far that is."""
+
+    def __init__(self, contenders: Contenders) -> None:
+        super().__init__()
+        self.may, self._contenders = threading.Event(), contenders
+
+    def __call__(self, rung: str, family: str, version: str | None) -> Source:
+        self._contenders.progress.begin("fetching", f"{family} {version} from s3://shelf")
+        self._contenders.progress.count(500_000, 2_000_000, is_bytes=True)
+        assert self.may.wait(5)
+        return super().__call__(rung, family, version)
+
+
+@pytest.fixture
+def slowly(contenders: Contenders, monkeypatch: pytest.MonkeyPatch) -> Slowly:
+    monkeypatch.setattr(comparing_module, "LOADING_TICK_SECONDS", 0.01)
+    found = Slowly(contenders)
+    monkeypatch.setattr(contenders, "_load", found)
+    return found
+
+
+@pytest.mark.parametrize("swapped", [True, False])
+def test_loading_is_told_before_either_replies_so_that_no_pause_says_who_is_who(
+    swapped: bool, service: Service, contenders: Contenders, slowly: Slowly
+) -> None:
+    comparing = Comparing(service, contenders, ChatStore(None), swap=lambda: swapped)
+    tab = Compare(comparing, contenders, service)
+
+    async def collect() -> list[dict[str, Any]]:
+        views = []
+        async for view in tab.ask(QUESTION, Round()):
+            views.append(view)
+            if "fetching" in view.get("told", ""):
+                slowly.may.set()
+        return views
+
+    views = asyncio.run(collect())
+    assert views[0]["round"].left.waits
+    [at] = [index for index, view in enumerate(views) if "fetching" in view.get("told", "")]
+    loading, rest = views[at], views[at + 1 :]
+    assert set(loading) == {"notice", "told"}
+    assert 'value="0.25"' in loading["notice"]
+    assert "fetching llama 1 from s3://shelf, <span>500.0 kB of 2.0 MB, 25%, 0 s" in loading["notice"]
+    assert "role=" not in loading["notice"]  # its figures change: only the title is read out, once
+    assert 'role="status">Loading: fetching llama 1 from s3://shelf</p>' in loading["told"]
+    shown = [view for view in rest if "round" in view]
+    assert (shown[0]["notice"], shown[0]["told"], "told" in shown[1]) == ("", "", False)
+    assert shown[-1]["round"].open_to_vote
+    assert slowly.loads == ["llama 1"]
+    assert contenders.loading is None
+
+
+def test_stop_does_not_wait_for_what_is_loaded(service: Service, contenders: Contenders, slowly: Slowly) -> None:
+    comparing = Comparing(service, contenders, ChatStore(None), swap=lambda: False)
+
+    async def act() -> list[dict[str, Any]]:
+        views = []
+        async for view in comparing.ask(QUESTION, Round()):
+            views.append(view)
+            if "loading" in view:
+                views[0]["round"].stopped.set()
+        slowly.may.set()
+        return views
+
+    last = asyncio.run(act())[-1]
+    assert "Stopped" in last["notice"]
+    assert (last["round"].left.text, last["busy"]) == ("", False)
+    assert contenders.open("version:llama/1", "served").label == "llama 1"  # it goes on, and is kept
+    assert slowly.loads == ["llama 1"]
+
+
+def test_where_only_one_has_room_loading_goes_on_between_the_replies_and_hides_its_name(
+    service: Service, contenders: Contenders, slowly: Slowly, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contenders, "_needed_bytes", lambda key: 10)
+    monkeypatch.setattr(contenders, "_free_bytes", lambda: 15 - 10 * len(contenders.kept))
+    comparing = Comparing(service, contenders, ChatStore(None), swap=lambda: False)
+
+    async def act() -> tuple[dict[bool, list[str]], Round]:
+        told: dict[bool, list[str]] = {False: [], True: []}  # before the left one replies, and after
+        now = Round()
+        async for view in comparing.ask(replace(QUESTION, first="version:llama/2", second="version:llama/1"), now):
+            now = view.get("round", now)
+            if "loading" in view:
+                told[bool(now.left.text)].append(view["loading"].title)
+                if view["loading"].kind == "fetching":
+                    slowly.may.set()
+            elif not told[True]:
+                slowly.may.clear()
+        return told, now
+
+    told, now = asyncio.run(act())
+    assert told[False][-1] == "fetching llama 2 from s3://shelf"
+    assert told[True][-1] == "fetching"
+    assert not [title for title in told[True] if "llama" in title]
+    assert now.open_to_vote
+    assert slowly.loads == ["llama 2", "llama 1"]
+
+
+def test_one_that_cannot_be_had_is_tried_once(service: Service, contenders: Contenders) -> None:
+    tries = []
+
+    def refuse(*wanted: object) -> Source:
+        tries.append(wanted)
+        raise BaseModelError("the base is gone.")
+
+    contenders._load = refuse
+    last = ask(Comparing(service, contenders, ChatStore(None), swap=lambda: False), QUESTION)[-1]
+    assert last["round"].right.problem == "the base is gone."
+    assert len(tries) == 1
 
 
 def test_stop_ends_both_and_a_stopped_pair_has_no_vote(service: Service, contenders: Contenders) -> None:

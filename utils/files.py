@@ -14,7 +14,7 @@ import json
 import os
 import secrets
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -24,6 +24,7 @@ from utils.errors import DataError, RegistryError, StoreError
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"  # how the name of a file that is still being written starts
 LOCK = ".lock"
+HASHED_BYTES = 1024 * 1024  # at a time
 LONGEST_KEY_BYTES = 1024  # of S3
 LONGEST_NAME_BYTES = 255  # of most file systems
 PUBLISHED_SUFFIXES = {".jinja", ".json", ".jsonl", ".md", ".model", ".png", ".safetensors", ".tiktoken", ".txt"}
@@ -117,10 +118,15 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def sha256_file(path: Path) -> str:
-    """The sha256 of a file's content, as 64 hex digits. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_file(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
+    """The sha256 of a file's content, as 64 hex digits; ``on_bytes`` hears how many more are read. Raises OSError."""
+    found, piece = hashlib.sha256(), memoryview(bytearray(HASHED_BYTES))
+    with path.open("rb", buffering=0) as file:
+        while size_bytes := file.readinto(piece):
+            found.update(piece[:size_bytes])
+            if on_bytes:
+                on_bytes(size_bytes)
+    return found.hexdigest()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import os
 import threading
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -16,10 +16,11 @@ OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 @dataclass(frozen=True)
 class HubState:
-    """Whether the hub answers, and why not: a phrase that completes 'because …'."""
+    """Whether the hub answers, and why not: a phrase that completes 'because …'. ``remedy``: the command to type."""
 
     reachable: bool
     why: str = ""
+    remedy: str = field(default="", compare=False)
 
 
 def hub_endpoint() -> str:
@@ -46,12 +47,16 @@ def check_hub(timeout_seconds: float) -> HubState:
     """
     for variable in OFFLINE_VARIABLES:
         if os.environ.get(variable, "").upper() in {"1", "ON", "YES", "TRUE"}:
-            return HubState(False, f"{variable} is set")
+            return HubState(False, f"{variable} is set", f"unset {variable}")
     answer: list[HubState] = []
     asking = threading.Thread(target=lambda: answer.append(_ask(timeout_seconds)), daemon=True)
     asking.start()
     asking.join(timeout_seconds)
-    return answer[0] if answer else HubState(False, f"{hub_endpoint()} did not answer within {timeout_seconds:g} s")
+    return answer[0] if answer else _unreachable(f"{hub_endpoint()} did not answer within {timeout_seconds:g} s")
+
+
+def _unreachable(why: str) -> HubState:
+    return HubState(False, why, f"curl -I {hub_endpoint()}")
 
 
 def _ask(timeout_seconds: float) -> HubState:
@@ -64,7 +69,7 @@ def _ask(timeout_seconds: float) -> HubState:
         error.close()
         # 4xx is an answer of the hub itself; a proxy that refuses answers 403 or 407, a broken hub 5xx.
         if error.code in {403, 407} or error.code >= 500:
-            return HubState(False, f"{hub_endpoint()} answered {error.code}")
+            return _unreachable(f"{hub_endpoint()} answered {error.code}")
     except (OSError, ValueError, http.client.HTTPException) as error:
-        return HubState(False, f"{hub_endpoint()} cannot be reached ({getattr(error, 'reason', error)})")
+        return _unreachable(f"{hub_endpoint()} cannot be reached ({getattr(error, 'reason', error)})")
     return HubState(True)

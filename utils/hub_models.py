@@ -38,7 +38,7 @@ def cached_model(repository: str) -> Path | None:
     """The folder of a whole model in the hub's cache on this machine; the hub is not asked."""
     for revision in (MAIN, *_cached_conversions(repository)):
         config = cached_file(repository, "config.json", revision)
-        if config and not _missing_weights(config.parent):
+        if config and not missing_weights(config.parent):
             return config.parent
     return None
 
@@ -70,7 +70,7 @@ def check_weights(folder: Path) -> None:
     Raises:
         BaseModelError: a part of its weights is missing, or they are a pickle alone, which could run anything.
     """
-    missing = _missing_weights(folder)
+    missing = missing_weights(folder)
     pickles = [name for name in (PICKLE, PICKLES) if (folder / name).is_file()]
     if missing and missing != [WEIGHTS]:
         raise BaseModelError(f"{folder} lacks parts of its weights: {', '.join(missing)}.")
@@ -117,7 +117,7 @@ def _cached_conversions(repository: str) -> Iterator[str]:
     yield from (f"{CONVERSIONS}/{each.name}" for each in sorted(refs.glob("*")))
 
 
-def _missing_weights(folder: Path) -> list[str]:
+def missing_weights(folder: Path) -> list[str]:
     """What is not there of the weights: a download may have been stopped between two parts."""
     try:
         parts = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())

@@ -13,9 +13,10 @@ from pathlib import Path
 
 FILE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 LARGEST_FILE_BYTES, KEPT_FILES = 5_000_000, 3
+CLEAR_LINE = "\r\x1b[K"
 QUIET = (
-    "httpx", "httpcore", "urllib3", "botocore", "boto3", "paramiko", "filelock", "matplotlib", "bm25s", "asyncio",
-    "datasets",
+    "httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "botocore", "boto3", "paramiko", "filelock", "matplotlib",
+    "bm25s", "asyncio", "datasets",
 )  # fmt: skip
 
 
@@ -40,11 +41,15 @@ class SecretFilter(logging.Filter):
 
 
 class ConsoleFormatter(logging.Formatter):
-    """The bare sentence; warnings and errors say that they are."""
+    """The bare sentence; warnings and errors say that they are. ``before``: written before each line."""
+
+    def __init__(self, before: str = "") -> None:
+        super().__init__()
+        self._before = before
 
     def format(self, record: logging.LogRecord) -> str:
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.capitalize()}: "
-        return prefix + record.getMessage()
+        return self._before + prefix + record.getMessage()
 
 
 def hide_secrets(text: str) -> str:
@@ -60,7 +65,7 @@ def set_up_logging(folder: Path, program: str, secrets: Iterable[str] = (), debu
     """Log to standard error and to ``<folder>/<program>.log``. A folder that cannot be written is said, not fatal."""
     hidden = SecretFilter(secrets)
     console = logging.StreamHandler(sys.stderr)
-    console.setFormatter(ConsoleFormatter())
+    console.setFormatter(ConsoleFormatter(CLEAR_LINE if sys.stderr.isatty() else ""))  # a line may be moving there
     console.setLevel(logging.DEBUG if debug else logging.INFO)
     handlers: list[logging.Handler] = [console]
     problem = ""

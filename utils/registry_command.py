@@ -88,7 +88,10 @@ def _show(arguments: argparse.Namespace, registry: Registry) -> int:
 
 
 def _verify(arguments: argparse.Namespace, registry: Registry) -> int:
-    problems = registry.verify(arguments.family, arguments.version)
+    from utils.fetching import fetch_bar
+
+    with fetch_bar(f"{arguments.family} {arguments.version or 'latest'}") as on_fetch:
+        problems = registry.verify(arguments.family, arguments.version, on_fetch)
     if arguments.json:
         _print_json({"problems": problems})
     else:

@@ -6,7 +6,6 @@ import builtins
 import hashlib
 import json
 import logging
-import secrets
 import shutil
 import tempfile
 from contextlib import suppress
@@ -15,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import DataError, RegistryError, nearest
-from utils.files import LOCK, MANIFEST, TEMPORARY, disk_errors, locked, sha256_file, write_atomic
-from utils.stores import FolderStore, Store
+from utils.fetching import CHECKING, ByteCount, OnFetch, fetch_files
+from utils.files import MANIFEST, disk_errors, sha256_file
+from utils.stores import OnBytes, Store
 from utils.versions import (
     ROOT,
     SHA256,
     Event,
+    FileSum,
     Manifest,
     Version,
     check_family,
@@ -112,8 +113,10 @@ class RegistryReader:
                 logger.warning("line %d of %s in %s is damaged and left out.", number, key, self.store.url)
         return events
 
-    def verify(self, family: str, version: str | None = None) -> builtins.list[str]:
+    def verify(self, family: str, version: str | None = None, on_fetch: OnFetch | None = None) -> builtins.list[str]:
         """Compare every byte of a version with its manifest: a sentence for each problem, none if all is well.
+
+        ``on_fetch`` hears of the bytes.
 
         Raises:
             RegistryError: nothing of this version is there.
@@ -124,17 +127,22 @@ class RegistryReader:
         if next(iter(self.store.list(version_key(family, name, ""))), None) is None:
             raise self._unknown(family, name)
         try:
-            problems = problems_of(self.store, version_key(family, name, ""), self._manifest(family, name))
+            manifest = self._manifest(family, name)
+            problems = problems_of(self.store, version_key(family, name, ""), manifest, on_fetch=on_fetch)
             self._trusted(family, name)
         except RegistryError as error:
             return [error.what, *problems]
         return problems
 
-    def fetch(self, family: str, version: str | None, destination: Path) -> Path:
+    def fetch(self, family: str, version: str | None, destination: Path, on_fetch: OnFetch | None = None) -> Path:
         """A folder with the files of a version, every one compared with the manifest; None means the latest.
 
         A store on this machine answers with its own folder, to be read only. From a bucket the files come to
-        ``<destination>/<family>/<version>``, and what is there already is compared again before it is used.
+        ``<destination>/<family>/<version>``, and what is there already is compared again before it is used. A fetch
+        that was stopped goes on where it was: no whole file comes twice.
+
+        Args:
+            on_fetch: hears of the bytes that are fetched and those that are compared, perhaps in another thread.
 
         Raises:
             RegistryError: no such version, or a file is missing, changed, of a kind that is not loaded, or foreign.
@@ -144,14 +152,10 @@ class RegistryReader:
         manifest = self._trusted(family, found.version)
         prefix = version_key(family, found.version, "")
         folder = self.store.local_path(prefix.rstrip("/"))
-        self._refuse(found, problems_of(self.store, prefix, manifest, contents=folder is not None))
+        self._refuse(found, problems_of(self.store, prefix, manifest, contents=folder is not None, on_fetch=on_fetch))
         if folder is not None:
             return folder
-        folder = destination.expanduser() / family / found.version
-        with disk_errors(folder, "written"), locked(folder.with_name(LOCK)):
-            if problems_of(FolderStore(folder), "", manifest):
-                self._download(found, manifest, folder)
-        return folder
+        return self._copy(found, manifest, destination.expanduser() / family / found.version, on_fetch)
 
     # steps of a reading
 
@@ -233,19 +237,15 @@ class RegistryReader:
                 return loaded
         return {}
 
-    def _download(self, version: Version, manifest: Manifest, folder: Path) -> None:
-        temporary = folder.with_name(TEMPORARY + secrets.token_hex(8))
+    def _copy(self, version: Version, manifest: Manifest, folder: Path, on_fetch: OnFetch | None) -> Path:
+        """The folder with all files and, last, the manifest; nothing stays of a version that is damaged."""
         prefix = version_key(version.family, version.version, "")
-        try:
-            for name in manifest.files:
-                with suppress(KeyError):  # missing: found below
-                    self.store.fetch(prefix + name, temporary / name)
-            self._refuse(version, problems_of(FolderStore(temporary), "", manifest))
-            write_atomic(temporary / MANIFEST, manifest.content)
+        manifest_file = {MANIFEST: FileSum(manifest.sha256, len(manifest.content))}
+        problems = fetch_files(self.store, prefix, manifest.files | manifest_file, folder, on_fetch)
+        if problems:
             shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        self._refuse(version, problems)
+        return folder
 
     # sentences
 
@@ -295,28 +295,37 @@ class RegistryReader:
         )
 
 
-def problems_of(store: Store, prefix: str, manifest: Manifest, contents: bool = True) -> list[str]:
-    """What is missing, foreign or changed below a prefix; without ``contents`` by names and sizes alone."""
+def problems_of(
+    store: Store, prefix: str, manifest: Manifest, contents: bool = True, on_fetch: OnFetch | None = None
+) -> list[str]:
+    """What is missing, foreign or changed below a prefix; without ``contents`` by names and sizes alone.
+
+    ``on_fetch`` hears of the bytes whose contents are compared.
+    """
     sizes = {key.removeprefix(prefix): size_bytes for key, size_bytes in store.list(prefix)}
     sizes.pop(MANIFEST, None)
     problems = [f"{name} is not in the manifest." for name in sizes.keys() - manifest.files.keys()]
+    total = sum(file.size_bytes for file in manifest.files.values())
+    count = ByteCount(CHECKING, total, on_fetch if contents else None)
     for name, file in manifest.files.items():
         if name not in sizes:
             problems.append(f"{name} is missing.")
         elif sizes[name] != file.size_bytes:
             problems.append(f"{name} has {sizes[name]} bytes instead of {file.size_bytes}.")
-        elif contents and _sha256(store, prefix + name) != file.sha256:
+        elif contents and _sha256(store, prefix + name, count) != file.sha256:
             problems.append(f"{name} is changed: its sha256 differs.")
     return sorted(problems)
 
 
-def _sha256(store: Store, key: str) -> str:
-    """The sha256 of an object; empty if it went away."""
+def _sha256(store: Store, key: str, on_bytes: OnBytes) -> str:
+    """The sha256 of an object; empty if it went away. Bytes are told once, as they come to where they are read."""
     with tempfile.TemporaryDirectory() as folder, suppress(KeyError):
         file = store.local_path(key)
-        if file is None:
-            file = Path(folder) / "object"
-            store.fetch(key, file)
+        if file is not None:
+            with disk_errors(file, "read"):
+                return sha256_file(file, on_bytes)
+        file = Path(folder) / "object"
+        store.fetch(key, file, on_bytes)
         with disk_errors(file, "read"):
             return sha256_file(file)
     return ""

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 from config import Secret
 from utils.errors import UsageError
+from utils.logs import CLEAR_LINE
 
 RED, PLAIN = "\x1b[31m", "\x1b[0m"
-CLEAR_LINE = "\r\x1b[K"
 
 
 @dataclass

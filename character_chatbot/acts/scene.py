@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -53,7 +54,8 @@ def choose_speaker(source: Source, characters: Sequence[str], path: Sequence[Mes
 def find_greetings(card: Card, user: str, in_group: bool) -> list[str]:
     """How a card's character begins, the usual way first; other programs' macros are filled."""
     texts = [*(card.group_greetings if in_group else ()), card.greeting, *card.alternate_greetings]
-    return list(dict.fromkeys(filled for text in texts if (filled := fill(text, card.called, user).strip())))
+    draw = random.Random()  # noqa: S311 (no secret is drawn)
+    return list(dict.fromkeys(filled for text in texts if (filled := fill(text, card.called, user, draw).strip())))
 
 
 def read_card(
@@ -73,7 +75,8 @@ def read_card(
     parts.append(card.post_history_instructions.replace("{{original}}", ""))
     note = "\n".join(filled for part in parts if (filled := fill(part, card.called, user).strip()))
     entries = _find_entries(card, said, speaker, count_tokens, lore_tokens)
-    texts = tuple(fill(entry.content, card.called, user) for entry in entries)
+    draw = random.Random()  # noqa: S311 (no secret is drawn)
+    texts = tuple(fill(entry.content, card.called, user, draw) for entry in entries)
     return Additions(note, texts, tuple(entry.number for entry in entries))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from character_chatbot.api.errors import NO_KEY, TOO_MANY, ApiError
@@ -34,7 +35,7 @@ class Access:
         buckets: TokenBuckets | None = None,
         lockout: Lockout | None = None,
     ) -> None:
-        self._keys, self._open = KeyFile(settings.keys_file), open_to_all
+        self._keys, self.open_to_all = KeyFile(settings.keys_file), open_to_all
         self._buckets = buckets or TokenBuckets(settings.requests_per_minute)
         self._lockout = lockout or Lockout(settings.wrong_tries, settings.lockout_seconds)
 
@@ -49,20 +50,28 @@ class Access:
         wait = self._buckets.take(name) if counted else 0.0
         if wait:
             raise ApiError(
-                429, f"too many requests: the next in {wait:.0f} s.", TOO_MANY, "rate_limit_exceeded", wait_seconds=wait
+                429,
+                f"too many requests: the next in {math.ceil(wait)} s.",
+                TOO_MANY,
+                "rate_limit_exceeded",
+                wait_seconds=wait,
             )
         return name
 
     def _identify(self, request: Request) -> str:
         given = request.headers.get("authorization", "")
         key = given[7:].strip() if given[:7].lower() == "bearer " else ""
-        if self._open and not self._keys.entries():
+        if self.open_to_all and not self._keys.entries():
             return ANYBODY
         address = request.client.host if request.client else ""
         wait = self._lockout.wait_seconds(address)
         if wait:
             raise ApiError(
-                429, f"too many wrong keys: the next try in {wait:.0f} s.", TOO_MANY, "locked_out", wait_seconds=wait
+                429,
+                f"too many wrong keys: the next try in {math.ceil(wait)} s.",
+                TOO_MANY,
+                "locked_out",
+                wait_seconds=wait,
             )
         name = self._keys.name_of(key) if key else None
         if name is None:

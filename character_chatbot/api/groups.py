@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from character_chatbot.api.schema import Message
 
@@ -41,12 +42,24 @@ class Group:
     prefixed: bool = False
     user: str = ""
 
+    @cached_property
+    def _members(self) -> frozenset[str]:
+        return frozenset(self.members)
+
+    @cached_property
+    def _written(self) -> dict[str, str]:
+        """Members by how a ``name`` may be written; of two that are written alike the first."""
+        names = [(each, each) for each in self.members]
+        names += [(UNNAMED.sub("_", each)[:64], each) for each in self.members]
+        return dict(reversed(names))
+
     def named(self, messages: Sequence[Message], character: str) -> list[Message]:
         """The messages without what tells of the group, each with its speaker as ``name`` and nothing in front.
 
         A message of an assistant who is nobody else is the character's, without a name.
         """
-        kept = [each for each in messages if each.role not in SYSTEM or each.content not in self.told]
+        told = frozenset(self.told)
+        kept = [each for each in messages if each.role not in SYSTEM or each.content not in told]
         asked_after = self._asked_after(messages)
         return [self._named(each, character, before_nudge=each is asked_after) for each in kept]
 
@@ -63,11 +76,10 @@ class Group:
 
     def _read_name(self, message: Message) -> tuple[str, str]:
         """Who has said a message, empty where that is not told; and what."""
-        for name in self.members:
-            if message.name in (name, UNNAMED.sub("_", name)[:64]):
-                return name, message.content
+        if message.name in self._written:
+            return self._written[message.name], message.content
         found = NAMED.match(message.content)
-        if found and (found[1] in self.members or (message.role == "user" and self.prefixed)):
+        if found and (found[1] in self._members or (message.role == "user" and self.prefixed)):
             return found[1], message.content[found.end() :]
         return message.name if message.role == "user" else "", message.content
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from character_chatbot.api.access import Access
 from character_chatbot.api.answer import Answer
+from character_chatbot.api.cross_origin import answer_preflight, is_preflight, let_read
 from character_chatbot.api.endpoint import Asked, Endpoint
-from character_chatbot.api.errors import ApiError, unreadable
+from character_chatbot.api.errors import NOT_FOUND, ApiError, unreadable
 from character_chatbot.api.forms import ChatForm, Form, TextForm
 from character_chatbot.api.meters import Meters
 from character_chatbot.api.schema import ChatRequest, CompletionRequest
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from fastapi.responses import Response
 
 LARGEST_BODY_BYTES = 2 * 2**20
+ROUTES = {"/v1/models": "GET", "/v1/chat/completions": "POST", "/v1/completions": "POST"}
+ANY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]  # with GET comes HEAD
+LONGEST_SHOWN = 100  # characters of an address
 LOOK_SECONDS = 0.1  # between two looks whether a client still waits for a whole reply
 
 
@@ -34,30 +38,55 @@ def build_router(endpoint: Endpoint, access: Access, meters: Meters) -> APIRoute
 
     router = APIRouter()
 
+    async def answer(name: str, request: Request, act: Callable[[], Awaitable[Response]]) -> Response:
+        response = await _answer(name, meters, act)
+        if not access.open_to_all:
+            let_read(response)
+        return response
+
     async def models(request: Request) -> Response:
-        return await _answer("models", request, meters, lambda: _list_models(request, endpoint, access))
+        return await answer("models", request, lambda: _list_models(request, endpoint, access))
 
     async def one_model(request: Request) -> Response:
         name = request.path_params["model"]
-        return await _answer("models", request, meters, lambda: _show_model(request, endpoint, access, name))
+        return await answer("models", request, lambda: _show_model(request, endpoint, access, name))
 
     async def chat(request: Request) -> Response:
-        return await _answer("chat", request, meters, lambda: _chat(request, endpoint, access, meters))
+        return await answer("chat", request, lambda: _chat(request, endpoint, access, meters))
 
     async def completions(request: Request) -> Response:
-        return await _answer("completions", request, meters, lambda: _complete(request, endpoint, access, meters))
+        return await answer("completions", request, lambda: _complete(request, endpoint, access, meters))
 
-    router.add_route("/v1/models", models, methods=["GET"])
+    async def other(request: Request) -> Response:
+        return await answer("other", request, lambda: _refuse_other(request, access))
+
+    for end in ("", "/"):  # a client whose address ends with one may well write two of them
+        router.add_route(f"/v1/models{end}", models, methods=["GET"])
+        router.add_route(f"/v1/chat/completions{end}", chat, methods=["POST"])
+        router.add_route(f"/v1/completions{end}", completions, methods=["POST"])
     router.add_route("/v1/models/{model:path}", one_model, methods=["GET"])
-    router.add_route("/v1/chat/completions", chat, methods=["POST"])
-    router.add_route("/v1/completions", completions, methods=["POST"])
+    for path in ("/v1", "/v1/{rest:path}"):  # else the page behind it would answer, in a form no client reads
+        router.add_route(path, other, methods=ANY_METHOD)
     return router
 
 
-async def _answer(name: str, request: Request, meters: Meters, answer: Callable[[], Awaitable[Response]]) -> Response:
+async def _refuse_other(request: Request, access: Access) -> Response:
+    """Raises ApiError: there is nothing else below ``/v1``. A browser that asks what a page may do is told."""
+    if is_preflight(request) and not access.open_to_all:
+        return answer_preflight(request)
+    path = request.url.path
+    shown = path[:LONGEST_SHOWN]
+    allowed = next((method for name, method in ROUTES.items() if f"{path}/".startswith(f"{name}/")), "")
+    if allowed and request.method != allowed:
+        raise ApiError(405, f"{shown} is asked with {allowed}, not with {request.method}.", code="no_such_method")
+    there = ", ".join(f"{method} {name}" for name, method in ROUTES.items())
+    raise ApiError(404, f"there is no {shown}. There are: {there}.", NOT_FOUND, "no_such_route")
+
+
+async def _answer(name: str, meters: Meters, act: Callable[[], Awaitable[Response]]) -> Response:
     """The response of an act, or its error as one; counted either way."""
     try:
-        response = await answer()
+        response = await act()
     except ApiError as error:
         response = error.response()
     meters.request(name, response.status_code)
@@ -86,14 +115,15 @@ def _model(name: str) -> dict[str, object]:
 async def _chat(request: Request, endpoint: Endpoint, access: Access, meters: Meters) -> Response:
     access.check(request)
     given = await _read(request, ChatRequest)
-    answer = _begin(endpoint, endpoint.read_chat(given), meters)
+    asked = await asyncio.to_thread(endpoint.read_chat, given)  # thousands of messages take a while
+    answer = _begin(endpoint, asked, meters)
     return await _respond(request, ChatForm(given.model), answer, given)
 
 
 async def _complete(request: Request, endpoint: Endpoint, access: Access, meters: Meters) -> Response:
     access.check(request)
     given = await _read(request, CompletionRequest)
-    answer = _begin(endpoint, endpoint.read_completion(given), meters)
+    answer = _begin(endpoint, await asyncio.to_thread(endpoint.read_completion, given), meters)
     return await _respond(request, TextForm(given.model), answer, given)
 
 
@@ -122,6 +152,7 @@ async def _respond(request: Request, form: Form, answer: Answer, given: Any) -> 
     from fastapi.responses import JSONResponse, StreamingResponse
 
     if given.stream:
+        await answer.prompted()
         pieces = _stream(form, answer, with_usage=given.with_usage)
         return StreamingResponse(pieces, media_type="text/event-stream", headers={"cache-control": "no-store"})
     text = await _whole(request, answer)

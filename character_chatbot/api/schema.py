@@ -1,21 +1,48 @@
 """What clients send, by OpenAI's reference of chat and text completions, and the limits of it.
 
-What the reference has and a small model cannot do (several choices, tools) is refused by name. What only shades the
-drawing (the presence and frequency penalties, ``logit_bias``, ``top_k`` and the like) or comes beside the reply
-(``logprobs``, which stay null) is read past, because clients send it unasked; docs/api.md lists it.
+What the reference has and a small model cannot do (several choices, tools, JSON, sound) is refused by name. What only
+shades the drawing (the presence and frequency penalties, ``logit_bias``, ``top_k`` and the like) or comes beside the
+reply (``logprobs``, which stay null) is read past, because clients send it unasked; docs/api.md lists it.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 MOST_MESSAGES = 5000  # a long chat; the last ones count
 LONGEST_CONTENT = 40_000  # characters of one message; a persona with its lorebook may be long
 LONGEST_STOP = 200
 MOST_STOPS = 64
 MOST_TOKENS = 4096  # of a reply; who asks for more gets so many at most
+
+
+TEXT_ONLY = ({"type": "text"}, ["text"])  # of response_format and modalities
+NO_TOOLS = ("none", "auto")  # of tool_choice and function_call, where there are no tools
+
+
+def _refuse(given: object) -> object:
+    if given:
+        raise ValueError("cannot be had here")
+    return given
+
+
+def _refuse_all_but_text(given: object) -> object:
+    if given is not None and given not in TEXT_ONLY:
+        raise ValueError("nothing but text is written here")
+    return given
+
+
+def _refuse_tools(given: object) -> object:
+    if given is not None and given not in NO_TOOLS:
+        raise ValueError("there are no tools here")
+    return given
+
+
+Refused = Annotated[Any, AfterValidator(_refuse)]
+TextOnly = Annotated[Any, AfterValidator(_refuse_all_but_text)]
+NoTools = Annotated[Any, AfterValidator(_refuse_tools)]
 
 
 class _Request(BaseModel):
@@ -32,6 +59,14 @@ class _Request(BaseModel):
     stream_options: dict[str, Any] | None = None
     user: str = Field(default="", max_length=200)
     n: Literal[1] | None = None
+    tools: Refused = None
+    functions: Refused = None
+    suffix: Refused = None
+    echo: Refused = None
+    tool_choice: NoTools = None
+    function_call: NoTools = None
+    response_format: TextOnly = None
+    modalities: TextOnly = None
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -39,13 +74,10 @@ class _Request(BaseModel):
         several = [given] if isinstance(given, str) else given or []
         return [each for each in several if each != ""] if isinstance(several, list) else several
 
-    @model_validator(mode="before")
+    @field_validator("model", "user", "stream", mode="before")
     @classmethod
-    def _refuse(cls, given: Any) -> Any:
-        for name in ("tools", "functions", "suffix", "echo"):
-            if isinstance(given, dict) and given.get(name):
-                raise ValueError(f"{name} cannot be had here")
-        return given
+    def _null_is_the_default(cls, given: object, info: ValidationInfo) -> object:
+        return cls.model_fields[cast(str, info.field_name)].default if given is None else given
 
     @property
     def with_usage(self) -> bool:
@@ -70,7 +102,7 @@ class Message(BaseModel):
     @classmethod
     def _texts_of_parts(cls, given: object) -> object:
         if not isinstance(given, list):
-            return given or ""
+            return "" if given is None else given
         if not all(_is_text(part) for part in given):
             raise ValueError("a part that is no text cannot be read")
         return "\n".join(part["text"] for part in given)
@@ -78,7 +110,7 @@ class Message(BaseModel):
     @field_validator("name", mode="before")
     @classmethod
     def _no_name(cls, given: object) -> object:
-        return given or ""
+        return "" if given is None else given
 
 
 class ChatRequest(_Request):

@@ -100,7 +100,7 @@ def build_card(content: dict[str, Any], image: bytes = b"", where: str = "the ca
         post_history_instructions=data.text("post_history_instructions"),
         nickname=clean_line(data.text("nickname", MAX_NAME_CHARACTERS)),
         creator=clean_line(data.text("creator")),
-        creator_notes=data.text("creator_notes"),
+        creator_notes=_creator_notes(data),
         character_version=clean_line(data.text("character_version")),
         tags=tuple(clean_line(tag) for tag in data.texts("tags")),
         book=None if book is None else build_book(book, f"{where}, lorebook"),
@@ -168,11 +168,25 @@ def _recognise(content: dict[str, Any], where: str) -> tuple[str, dict[str, Any]
         return V2, {"spec": name, "spec_version": version, **content}, ("It names no 'spec' and was read as V2.",)
     if named is None and "name" in content and "entries" not in content:
         return V1, _lift_v1(content), ()
+    if named == "lorebook_v3" or "entries" in content:
+        raise CardError(
+            f"{where} is a lorebook of its own (World Info), and no character card.",
+            instead="It comes in with its character: link it to the card where you have it from, and export the card.",
+        )
     known = " or ".join(name for name, _ in SPECS.values())
     raise CardError(
         f"{where} is no character card: 'spec' is {describe(named)}.",
         instead=f"A card has the spec {known}, or none and a 'name' (V1).",
     )
+
+
+def _creator_notes(data: Fields) -> str:
+    """The English ones; in V3 each language has its own, and ``creator_notes`` is English where that has none."""
+    if not isinstance(data.content.get("creator_notes_multilingual"), dict):
+        return data.text("creator_notes")
+    told = data.nested("creator_notes_multilingual")
+    others = (told.text(language) for language in told.content)
+    return told.text("en") or data.text("creator_notes") or next((text for text in others if text), "")
 
 
 def _version_notes(spec: str, content: dict[str, Any]) -> tuple[str, ...]:

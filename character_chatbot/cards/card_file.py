@@ -6,6 +6,7 @@ write_card(card, Path("seraphina.json"), V3)
 
 from __future__ import annotations
 
+import shlex
 import stat
 from pathlib import Path
 
@@ -25,8 +26,9 @@ from utils.errors import CardError, UsageError
 from utils.files import disk_errors, write_atomic
 
 JSON, PNG = ".json", ".png"
+ZIP = b"PK\x03\x04"
 OTHERS = {
-    b"PK\x03\x04": "a zip archive, perhaps a CHARX card",
+    ZIP: "a zip archive, perhaps a CHARX card",
     b"RIFF": "a WebP picture",
     b"\xff\xd8\xff": "a JPEG picture",
     b"GIF8": "a GIF picture",
@@ -69,7 +71,10 @@ def parse_card(content: bytes, where: str = "the card", max_bytes: int = MAX_FIL
         return build_card(read_object(find_card_json(chunks, where), where), without_card(chunks), where)
     for start, what in OTHERS.items():
         if content.startswith(start):
-            raise CardError(f"{where} is {what}.", instead="Cards are read from JSON and PNG files.")
+            unpack = (
+                [("Take the card out", f"unzip -p {shlex.quote(where)} card.json > card.json")] if start == ZIP else []
+            )
+            raise CardError(f"{where} is {what}.", instead="Cards are read from JSON and PNG files.", remedies=unpack)
     return build_card(read_object(content, where), b"", where)
 
 

@@ -61,7 +61,7 @@ def example_lines(card: Card, user: str = VISITOR) -> tuple[str, ...]:
 def _turns(block: str, own: set[str]) -> list[str]:
     """The turns of the character in one conversation; a line without a label goes on with the turn before."""
     others = {"{{user}}", "<user>"}
-    turns: list[str] = []
+    turns: list[list[str]] = []
     speaking = False
     for line in block.split("\n"):
         label = LABEL.fullmatch(line.strip())
@@ -69,10 +69,10 @@ def _turns(block: str, own: set[str]) -> list[str]:
         if label and name in own | others:
             speaking = name in own
             if speaking:
-                turns.append(label[2])
+                turns.append([label[2]])
         elif speaking:
-            turns[-1] += "\n" + line
-    return turns
+            turns[-1].append(line)
+    return ["\n".join(lines) for lines in turns]
 
 
 def cut_text(text: str, longest: int) -> str:

@@ -149,6 +149,8 @@ def _export(arguments: argparse.Namespace, shelf: CardShelf, folder: Path) -> in
         card = _card_of_series(arguments.names[0], folder, error)
     write_card(card, arguments.out, arguments.spec or "")
     print(f"{card.name}: written to {arguments.out}.")
+    if card.image and arguments.out.suffix.lower() == ".json":
+        print("  Its picture, and what other programs keep in it, is not in a JSON file.")
     return DONE
 
 

@@ -12,7 +12,7 @@ from utils.text import INVISIBLE
 
 MAX_FILE_BYTES = 10_000_000
 MAX_DEPTH = 64
-MAX_PARTS = 1_000_000  # commas and brackets of the JSON: an upper bound of what it becomes in memory
+MAX_PARTS = 400_000  # commas and brackets of the JSON: an upper bound of what it becomes in memory
 MAX_NAME_CHARACTERS = 200
 MAX_TEXT_CHARACTERS = 500_000
 MAX_TEXTS = 1_000  # greetings, tags, keys of one entry
@@ -32,7 +32,7 @@ def read_object(content: bytes, where: str) -> dict[str, Any]:
     if parts > MAX_PARTS:
         raise CardError(f"{where} has {parts:,} parts; a card has at most {MAX_PARTS:,}.")
     try:
-        found = json.loads(content.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        found = json.loads(content.decode("utf-8-sig"), parse_constant=_refuse_constant, parse_float=_finite)
     except UnicodeDecodeError as error:
         raise CardError(f"{where} is not UTF-8 text: byte {error.start} cannot be read.") from None
     except RecursionError:
@@ -54,7 +54,15 @@ def write_object(content: dict[str, Any]) -> bytes:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name[:SHOWN_CHARACTERS]} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    """1e999 is valid JSON, and as a number it would be written as none."""
+    number = float(text)
+    if not math.isfinite(number):
+        _refuse_constant(text)
+    return number
 
 
 def _check_depth(content: object, where: str) -> None:
@@ -143,8 +151,7 @@ class Fields:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._wrong(key, value, "a number")
-        # 1e999 is valid JSON, and Python's integers know no end.
-        if not (isinstance(value, int) or math.isfinite(value)) or abs(value) > 1e15:
+        if not (isinstance(value, int) or math.isfinite(value)) or abs(value) > 1e15:  # integers know no end here
             raise self._wrong(key, value, "a number of any use")
         return value
 

@@ -27,7 +27,7 @@ from character_chatbot.chats.clean import (
     clean_text,
 )
 from character_chatbot.chats.fields import MOST_LINES, Fields, at, iso_time, parse_json, without
-from character_chatbot.chats.records import CHARACTER, DONE, NOTE, STOPPED, USER, Message
+from character_chatbot.chats.records import CHARACTER, DONE, MOST_CHARACTERS, NOTE, STOPPED, USER, Message
 from character_chatbot.chats.sillytavern_dates import read_date
 from character_chatbot.chats.whole import WholeConversation, WholeMessage
 from utils.errors import DataError
@@ -95,7 +95,7 @@ def _rows(text: str, name: str) -> list[Fields]:
 def _add(messages: list[WholeMessage], row: Fields, parent: int | None, created: float) -> int:
     """Add a line's message and its swipes; the place of the chosen one."""
     with at(row.where):
-        swipes, chosen = _swipes(row)
+        swipes, chosen, written = _swipes(row)
         base = Message(
             0, parent, _role(row), clean_line(row.text("name", DEFAULT_USER), "'name'"), "",
             created=read_date(row.content.get("send_date"), created), engine=_model(row.object("extra")),
@@ -113,33 +113,48 @@ def _add(messages: list[WholeMessage], row: Fields, parent: int | None, created:
                 date = read_date(info.get("send_date"), base.created)
                 one = replace(base, created=date, engine=_model(info.get("extra")))
             said = clean_text(swipe)
+            if number == chosen and written != swipe:
+                extra["macros"] = {"written": clean_text(written), "filled": said}
             state = DONE if said else STOPPED
             one = replace(one, id=start + number, text=said, state=state, extra={KEY: extra} if extra else {})
             messages.append(WholeMessage(one))
     return start + chosen
 
 
-def _swipes(row: Fields) -> tuple[list[str], int]:
-    """All texts of a line, and which of them is shown. ``mes`` is right where the two differ."""
+def _swipes(row: Fields) -> tuple[list[str], int, str]:
+    """All texts of a line, which of them is shown, and how that is written among them: ``mes`` is right if they differ.
+
+    They do where a greeting has macros, which are filled in ``mes`` alone.
+    """
     said = _plain(row, row.content.get("mes"), "mes")
     swipes = [_plain(row, each, "swipes") for each in row.list("swipes")]
     if len(swipes) > MOST_SWIPES:
         row.fail("swipes", f"longer than {MOST_SWIPES}")
     if not swipes:
-        return [said], 0
+        return [said], 0, said
     chosen = row.integer("swipe_id")
     if chosen is None or not 0 <= chosen < len(swipes):
         chosen = swipes.index(said) if said in swipes else len(swipes) - 1
-    swipes[chosen] = said
-    return swipes, chosen
+    written, swipes[chosen] = swipes[chosen], said
+    return swipes, chosen, written
 
 
 def _with_names(each: WholeMessage, user: str) -> WholeMessage:
     """A greeting with the names in it: SillyTavern fills macros in the one that is shown and leaves the others."""
     one = each.message
-    if one.parent is not None or one.role != CHARACTER:
+    filled = fill(one.text, one.speaker, user)
+    if one.parent is not None or one.role != CHARACTER or filled == one.text:
         return each
-    return replace(each, message=replace(one, text=fill(one.text, one.speaker, user)))
+    kept = _kept(one) | {"macros": {"written": one.text, "filled": filled}}
+    return replace(each, message=replace(one, text=filled, extra={**one.extra, KEY: kept}))
+
+
+def _written(message: Message) -> str:
+    """The text as it was in the file, macros and all, unless it has been edited since."""
+    macros = _kept(message).get("macros")
+    if isinstance(macros, dict) and macros.get("filled") == message.text and isinstance(macros.get("written"), str):
+        return str(macros["written"])
+    return message.text
 
 
 def _plain(row: Fields, value: Any, key: str) -> str:
@@ -157,8 +172,12 @@ def _role(row: Fields) -> str:
 
 
 def _cast(header: Fields, messages: Sequence[WholeMessage]) -> tuple[list[str], list[str]]:
-    """Who takes part, and who does no more: as we have written it, else all who have spoken."""
+    """Who takes part, and who does no more: as we have written it, else all who have spoken.
+
+    SillyTavern's groups may be larger than a scene of ours: then those take part who have spoken last.
+    """
     names = _speakers(each.message for each in messages)
+    latest = _speakers(each.message for each in reversed(messages))[:MOST_CHARACTERS]
     told = header.object("chat_metadata").get(OURS)
     kept, gone = (told.get(key) for key in ("characters", "departed")) if isinstance(told, dict) else (None, None)
     if isinstance(kept, list) and isinstance(gone, list) and set(names) <= {str(each) for each in (*kept, *gone)}:
@@ -166,7 +185,7 @@ def _cast(header: Fields, messages: Sequence[WholeMessage]) -> tuple[list[str], 
     own = header.content.get("character_name")
     if not names and isinstance(own, str) and own not in UNUSED:
         return [own], []
-    return names, []
+    return [name for name in names if name in latest], [name for name in names if name not in latest]
 
 
 def _with_cast(header: dict[str, Any], whole: WholeConversation) -> dict[str, Any]:
@@ -205,9 +224,10 @@ def _row(message: Message, siblings: Sequence[Message]) -> dict[str, Any]:
     if "message" not in own:  # the fields came from an alternative of this one
         row |= {"send_date": iso_time(message.created), "extra": _extra(message)}
     alternatives = [each for each in siblings if (each.role, each.speaker) == (message.role, message.speaker)]
-    if message.role != USER and (len(alternatives) > 1 or own.get("swiped")):
+    swiped = any(_kept(each).get("swiped") for each in alternatives)
+    if swiped or (message.role != USER and len(alternatives) > 1):
         row["swipe_id"] = alternatives.index(message)
-        row["swipes"] = [each.text for each in alternatives]
+        row["swipes"] = [_written(each) for each in alternatives]
         row["swipe_info"] = [_swipe_info(each) for each in alternatives]
     return row
 

@@ -2,7 +2,9 @@
 
     contenders = Contenders(service, registry, "llama")
     contenders.choices()                       # {"served": "now: llama 20261121-101530 …", "quotes": "…"}
-    source = contenders.open("version:llama/20261120-090000", beside="served")
+    failed = contenders.prepare("version:llama/20261120-090000", "served")
+contenders.loading                         # "fetching llama 20261120-090000 from …, 35%, 8 s", meanwhile
+source = contenders.open("version:llama/20261120-090000", beside="served")
 
 What the chat speaks with is never loaded twice. Beyond it, only the two that are compared are kept, as long as memory
 is enough for both.
@@ -19,9 +21,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from character_chatbot.load_progress import STARTING, LoadProgress, Stage
 from config import FAMILIES
 from utils.announcements import Announcements
-from utils.errors import BaseModelError, RegistryError, StoreError, UsageError
+from utils.errors import BaseModelError, RegistryError, StoreError, SuiteError, UsageError
 
 if TYPE_CHECKING:
     from character_chatbot.engines.base import Engine
@@ -58,12 +61,14 @@ class Contenders:
         free_bytes: Callable[[], int | None] | None = None,
     ) -> None:
         self._service, self._registry, self._family = service, registry, family
-        self._load = load or (lambda rung, family, version: find_source(service, registry, rung, family, version))
+        self.progress = LoadProgress(beside=service.progress)  # of the one that is loaded now, whoever asked for it
+        self._load = load or (lambda *wanted: find_source(service, registry, *wanted, progress=self.progress))
         self._free_bytes = free_bytes or _free_bytes
         self._kept: dict[str, Source] = {}
         self._labels: dict[str, str] = {}  # as they were listed last
         self._recipes: dict[str, NanoRecipe] | None = None
-        self._loading = threading.Lock()
+        self._lock = threading.Lock()
+        self._at_work = False
 
     def choices(self) -> dict[str, str]:
         """Labels by key, of what can be had on this machine now; empty while nothing is loaded."""
@@ -96,13 +101,49 @@ class Contenders:
             return self._service.source
         if key not in self._labels and key not in self.choices():
             raise UsageError(f"'{key[:60]}' cannot be compared.", instead="Choose one of the list.")
-        with self._loading:
-            if key not in self._kept:
-                self._make_room(key, beside)
-                kind, _, name = key.partition(":")
-                family, _, version = name.partition("/")
-                self._kept[key] = self._load(kind, family or self._family, version or None)
+        with self._lock:
+            return self._open(key, beside)
+
+    def prepare(self, first: str, second: str) -> dict[str, SuiteError]:
+        """Load both of a pair, as far as there is room for both; by key why one cannot be had.
+
+        What has no room is loaded by :meth:`open`, in place of the other one.
+        """
+        failed: dict[str, SuiteError] = {}
+        for key, other in ((first, second), (second, first)):
+            try:
+                if self._has_room(key, other):
+                    self.open(key, other)
+            except SuiteError as error:
+                failed[key] = error
+        return failed
+
+    @property
+    def loading(self) -> Stage | None:
+        """How far loading is; None where nothing is being loaded."""
+        return self.progress.read() if self._at_work else None
+
+    def _open(self, key: str, beside: str) -> Source:
+        if key in self._kept:
             return self._kept[key]
+        self.progress.begin(STARTING, self._labels[key])
+        self._at_work = True
+        try:
+            self._make_room(key, beside)
+            kind, _, name = key.partition(":")
+            family, _, version = name.partition("/")
+            self._kept[key] = self._load(kind, family or self._family, version or None)
+        finally:
+            self._at_work = False
+        return self._kept[key]
+
+    def _has_room(self, key: str, other: str) -> bool:
+        """Whether loading ``key`` leaves the other one where it is."""
+        with self._lock:
+            if key in (SERVED, *self._kept) or other not in self._kept:
+                return True
+            self._free(each for each in self.kept if each != other)
+            return _fits(self._needed_bytes(key), self._free_bytes())
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -200,13 +241,26 @@ class Contenders:
         yield from (name for name, recipe in self._recipes.items() if find_nano_base(recipe, settings.paths.cache))
 
 
-def find_source(service: Service, registry: Registry, rung: str, family: str, version: str | None) -> Source:
-    """This rung, loaded, and no other. Raises BaseModelError, RegistryError, StoreError: it cannot be had."""
+def find_source(
+    service: Service,
+    registry: Registry,
+    rung: str,
+    family: str,
+    version: str | None,
+    *,
+    progress: LoadProgress | None = None,
+) -> Source:
+    """This rung, loaded, and no other; ``progress`` is told how far that is.
+
+    Raises:
+        BaseModelError, RegistryError, StoreError: it cannot be had.
+    """
     from character_chatbot.sources import SourceFinder
 
     made, corpus = Announcements(quiet=True), (service.corpus, service.no_corpus)
     beside = _served_engine(service)
-    found = SourceFinder(family, service.settings, registry, made, *corpus, beside).find(rung, version)
+    told = progress or LoadProgress()
+    found = SourceFinder(family, service.settings, registry, made, *corpus, beside, told).find(rung, version)
     if found.rung != rung:
         why = "; ".join(each.why for each in made if each.feature == "chat")
         raise BaseModelError(f"{rung} of {family} cannot be had: {why}.")

@@ -7,6 +7,7 @@ left, right     :class:`Side`, what each has said so far
 round           the :class:`Round`, to be given back with the next act
 notice          why something is not possible
 busy            whether replies are on their way
+loading         how far loading one of the two is, before the replies
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import asyncio
 import contextlib
 import secrets
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from character_chatbot.chats.preferences import persona_prompt, plain_prompt, preference_pairs, to_jsonl
 from character_chatbot.chats.records import BOTH_BAD, LEFT, RIGHT, UnknownConversation
@@ -25,13 +26,16 @@ from character_chatbot.chats.store import ChatStore, Written
 from character_chatbot.comparing.contenders import Contenders, on_gpu
 from character_chatbot.comparing.vote_tally import PairTally, tally
 from character_chatbot.engines.base import build_sampling
+from character_chatbot.load_progress import Stage
 from character_chatbot.prompts import Turn
 from character_chatbot.service import Reply, Service, read_name
 from utils.errors import SuiteError, UsageError
 
 TICK_SECONDS = 0.04  # between two looks at replies
+LOADING_TICK_SECONDS = 0.25  # … at how far loading is
 SEEDS = 2**31
 
+T = TypeVar("T")
 View = dict[str, Any]
 Views = AsyncGenerator[View, None]
 
@@ -121,14 +125,29 @@ class Comparing:
         if question.hidden and self._swap():
             now = replace(now, left=now.right, right=now.left)
         yield {"round": now, "busy": True, "notice": "", "box": ""}
+        # Before either replies, so that nobody sees by a pause whose reply is whose.
+        preparing = _in_thread(self._contenders.prepare, question.first, question.second)
+        async for stage in self._looks(preparing, now):
+            yield {"loading": stage}
+        failed = preparing.result() if preparing.done() else {}
         seed = secrets.randbelow(SEEDS)
         both = await asyncio.to_thread(self._together)
         for names in ((LEFT, RIGHT),) if both else ((LEFT,), (RIGHT,)):
-            async with contextlib.aclosing(self._stream(now, names, seed)) as rounds:
-                async for grown in rounds:
-                    now = grown
-                    yield {"round": now, "busy": True}
+            async with contextlib.aclosing(self._stream(now, names, seed, failed)) as views:
+                async for view in views:
+                    now = view.get("round", now)
+                    yield view
         yield {"round": now, "busy": False, "notice": _find_notice(now)}
+
+    async def _looks(self, work: asyncio.Future[Any], now: Round) -> AsyncGenerator[Stage, None]:
+        """How far loading is, whenever that has changed, until the work is done or the round is stopped."""
+        seen = None
+        while not work.done() and not now.stopped.is_set():
+            await asyncio.wait([work], timeout=LOADING_TICK_SECONDS)
+            stage = self._contenders.loading
+            if stage and not work.done() and stage.sentence != seen:
+                seen = stage.sentence
+                yield stage
 
     def _begin(self, question: Question, before: Round) -> Round:
         from character_chatbot.replies.conversation import read_message
@@ -149,26 +168,31 @@ class Comparing:
         sides = Side(question.first), Side(question.second)
         return Round(name, said_by, *kept, message, *sides, hidden=question.hidden)
 
-    async def _stream(self, now: Round, names: Sequence[str], seed: int) -> AsyncGenerator[Round, None]:
-        """The round as the replies of these sides grow. A source is let go before the next one is opened."""
+    async def _stream(self, now: Round, names: Sequence[str], seed: int, failed: Mapping[str, SuiteError]) -> Views:
+        """Views as the replies of these sides grow. A source is let go before the next one is opened."""
         replies: dict[str, Reply] = {}
         try:
             for name in names:
-                now, reply = await asyncio.to_thread(self._open, now, name, seed)
-                replies |= {name: reply} if reply else {}
-            yield now
+                opening = _in_thread(self._open, now, name, seed, failed)
+                async for stage in self._looks(opening, now):  # again, where only one has room
+                    yield {"loading": replace(stage, what="") if now.hidden else stage}
+                if opening.done():
+                    now, reply = opening.result()
+                    replies |= {name: reply} if reply else {}
+            yield _growing(now)
             while any(not reply.finished for reply in replies.values()) and not now.stopped.is_set():
                 await asyncio.sleep(TICK_SECONDS)
                 pieces = {name: reply.take() for name, reply in replies.items()}
                 if any(pieces.values()):
                     now = _with_sides(now, {name: _grow(getattr(now, name), piece) for name, piece in pieces.items()})
-                    yield now
+                    yield _growing(now)
         finally:
             for reply in replies.values():
                 reply.stop()
-        yield _with_sides(now, {name: _end(getattr(now, name), reply, now) for name, reply in replies.items()})
+        ended = {name: _end(getattr(now, name), reply, now) for name, reply in replies.items()}
+        yield _growing(_with_sides(now, ended))
 
-    def _open(self, now: Round, name: str, seed: int) -> tuple[Round, Reply | None]:
+    def _open(self, now: Round, name: str, seed: int, failed: Mapping[str, SuiteError]) -> tuple[Round, Reply | None]:
         """Begin the reply of one side; what cannot be had is a sentence on it."""
         from character_chatbot.replies.conversation import stream_reply
 
@@ -178,10 +202,14 @@ class Comparing:
         settings = self._service.settings.chat
         turns = (*now.turns, Turn(now.speaker, now.message))
         try:
+            if side.key in failed:
+                raise failed[side.key]
             source = self._contenders.open(side.key, other.key)
             source.cast.get(now.character)
         except SuiteError as error:
             return _with_sides(now, {name: replace(side, problem=str(error), waits=False)}), None
+        if now.stopped.is_set():  # while it was loaded
+            return now, None
         sampling = build_sampling(settings, seed)
         reply = Reply(lambda: stream_reply(source, now.character, turns, sampling, settings.history_turns))
         return _with_sides(now, {name: replace(side, label=source.label)}), reply
@@ -236,6 +264,17 @@ class Comparing:
 def shown_name(side: Side, now: Round) -> str:
     """Who spoke on a side, or nothing as long as that is hidden."""
     return "" if now.hidden and not now.vote else side.label
+
+
+def _in_thread(call: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+    """The work, which goes on where nobody waits for it any more; what it raises is then lost."""
+    work = asyncio.ensure_future(asyncio.to_thread(call, *arguments))
+    work.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return work
+
+
+def _growing(now: Round) -> View:
+    return {"round": now, "busy": True}
 
 
 def _with_sides(now: Round, sides: dict[str, Side]) -> Round:

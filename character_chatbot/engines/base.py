@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from character_chatbot.prompts import Message, split_beginning
 from config import ChatSettings
 
 
+@dataclass
+class Tally:
+    """What an engine tells of a reply while it draws it.
+
+    ``tokens``: drawn so far, without the one that ends a reply. ``cut``: they were as many as were allowed.
+    """
+
+    tokens: int = 0
+    cut: bool = False
+
+    def count(self, tokens: int, most: int) -> None:
+        """So many have been drawn of at most so many."""
+        self.tokens, self.cut = tokens, tokens >= most
+
+
 @dataclass(frozen=True)
 class Sampling:
-    """How a reply is drawn. ``temperature`` 0: always the most likely token. ``seed`` None: anew each time."""
+    """How a reply is drawn. ``temperature`` 0: always the most likely token. ``seed`` None: anew each time.
+
+    ``tally``: kept by engines that draw tokens, if somebody wants to know: a text may be spelt in more or fewer.
+    """
 
     max_new_tokens: int = 80
     temperature: float = 0.7
     top_p: float = 0.9
     repetition_penalty: float = 1.1
     seed: int | None = None
+    tally: Tally | None = field(default=None, compare=False, repr=False)
 
 
 def build_sampling(settings: ChatSettings, seed: int | None = None) -> Sampling:
@@ -61,4 +80,6 @@ class EchoEngine:
         messages, beginning = split_beginning(messages)
         words, begun = messages[-1]["content"].rpartition(": ")[2].split(), len(beginning.split())
         for number, word in enumerate(words[begun : begun + sampling.max_new_tokens], begun):
+            if sampling.tally:
+                sampling.tally.count(number - begun + 1, sampling.max_new_tokens)
             yield word if number == 0 else f" {word}"

@@ -170,7 +170,7 @@ def _open(wanted: _Wanted, name: str, record: dict[str, Any]) -> OpenVinoEngine:
     plain = name == speaker.version or speaker.adapter is None
     footprint = footprint if plain else footprint.with_adapter()
     tokens = _fit(footprint, settings.chat.cache_tokens)
-    wanted.progress.begin(CHECKING, f"the export of {speaker.label}")
+    wanted.progress.begin(CHECKING, f"the export of {speaker.family} {name}")
     folder = fetch_export(
         wanted.registry.store, speaker.family, name, settings.paths.cache / "exports", wanted.progress
     )

@@ -26,9 +26,12 @@ class FairQueue:
         self._running: set[Ticket] = set()
         self._seconds: deque[float] = deque(maxlen=REMEMBERED)
 
-    def join(self) -> Ticket:
-        """A place at the end of the queue; leave it by closing the ticket."""
-        ticket = Ticket(self)
+    def join(self, *, counts: bool = True) -> Ticket:
+        """A place at the end of the queue; leave it by closing the ticket.
+
+        ``counts``: how long its turn takes says how long others take.
+        """
+        ticket = Ticket(self, counts)
         with self._changed:
             self._waiting.append(ticket)
             self._admit()
@@ -82,7 +85,8 @@ class FairQueue:
         with self._changed:
             if ticket in self._running:
                 self._running.remove(ticket)
-                self._seconds.append(time.monotonic() - ticket.started)
+                if ticket.counts:
+                    self._seconds.append(time.monotonic() - ticket.started)
             elif ticket in self._waiting:
                 self._waiting.remove(ticket)
             self._admit()
@@ -91,8 +95,8 @@ class FairQueue:
 class Ticket:
     """A place in a queue. ``place``: 0 once it is its turn, 1 for the next one."""
 
-    def __init__(self, queue: FairQueue) -> None:
-        self._queue = queue
+    def __init__(self, queue: FairQueue, counts: bool = True) -> None:
+        self._queue, self.counts = queue, counts
         self.thread = threading.get_ident()  # whoever shows the place knows the thread, not the ticket
         self.started = 0.0
 
@@ -102,7 +106,7 @@ class Ticket:
 
     @property
     def expected_wait_seconds(self) -> float | None:
-        """By the length of the last replies; None as long as there was none."""
+        """By how long the last whole replies took, which is what one may have to wait for; None: there was none."""
         return self._queue._expected_wait_seconds(self)
 
     def wait(self, timeout_seconds: float | None = None) -> bool:
@@ -117,4 +121,5 @@ class Ticket:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.counts = self.counts and kind is None  # one that was stopped, or failed, says nothing of whole ones
         self.close()

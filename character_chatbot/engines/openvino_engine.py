@@ -156,9 +156,13 @@ class OpenVinoEngine:
             process = self._started()
             # Who reads slowly, or not at all, gives the turn to the next one all the same.
             request = process.begin(prompt, sampling, self._ends, self._adapter, ticket.close)
+            drawn = 0
             try:
                 for ids in request:
                     kept = [each for each in ids if each not in self._ends]
+                    drawn += len(kept)
+                    if sampling.tally:
+                        sampling.tally.count(drawn, sampling.max_new_tokens)
                     if kept:
                         yield kept
             finally:

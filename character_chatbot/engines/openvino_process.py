@@ -21,7 +21,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -106,7 +106,7 @@ class EngineProcess:
     ) -> Request:
         """Order a reply; ``finished`` is called when the engine is done with it, whether or not anybody reads it."""
         seed = random.randint(0, HIGHEST_SEED) if sampling.seed is None else sampling.seed  # noqa: S311
-        drawn = asdict(sampling) | {"seed": seed & HIGHEST_SEED}
+        drawn = asdict(replace(sampling, seed=seed & HIGHEST_SEED, tally=None))
         with self._lock:
             self._numbers += 1
             request = self._requests[self._numbers] = Request(self._numbers, finished)

@@ -87,7 +87,7 @@ class PeftEngine:
             threading.Thread(target=self._read_ahead, args=(list(messages),), name="read ahead", daemon=True).start()
 
     def _read_ahead(self, messages: list[Message]) -> None:
-        with self.queue.join() as ticket:
+        with self.queue.join(counts=False) as ticket:
             model, tokenizer = self.load()
             ids = encode_beginning(tokenizer, messages)
             if not ticket.wait() or len(ids) - self._prompts.count_known(ids) < AHEAD_TOKENS:
@@ -134,6 +134,8 @@ def _stream(
         "streamer": streamer,
         "stopping_criteria": StoppingCriteriaList([lambda ids, scores, **_: _stopped(ids, stop)]),
     }
+    if sampling.tally:
+        arguments["stopping_criteria"].append(_counter(arguments, sampling))
     given = (model, arguments, sampling.seed, prompts, failures)
     worker = threading.Thread(target=_generate, args=given, daemon=True)
     worker.start()
@@ -150,6 +152,21 @@ def _stopped(ids: Any, stop: threading.Event) -> Any:
     import torch
 
     return torch.full((ids.shape[0],), stop.is_set(), device=ids.device, dtype=torch.bool)
+
+
+def _counter(arguments: dict[str, Any], sampling: Sampling) -> Callable[..., Any]:
+    """Counts the tokens that follow the prompt, and ends nothing."""
+    import torch
+
+    read, ends = arguments["input_ids"].shape[1], set(arguments["generation_config"].eos_token_id)
+    never = torch.zeros(1, dtype=torch.bool, device=arguments["input_ids"].device)
+
+    def count(ids: Any, scores: Any, **_: Any) -> Any:
+        drawn = ids.shape[1] - read - (ids[0, -1].item() in ends)
+        cast(Any, sampling.tally).count(drawn, sampling.max_new_tokens)
+        return never
+
+    return count
 
 
 def _generate(

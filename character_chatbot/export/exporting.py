@@ -41,6 +41,7 @@ from character_chatbot.prompts import end_of_turn
 from character_chatbot.version import open_version
 from config import Settings
 from utils.errors import BaseModelError
+from utils.fetching import fetch_bar
 from utils.files import write_atomic
 from utils.registry import Registry
 
@@ -104,7 +105,9 @@ def _find_subject(request: ExportRequest, settings: Settings, registry: Registry
     if request.base:
         return base_subject(request.base, settings)
     found = registry.resolve(request.family, request.version)
-    trained = open_version(registry.fetch(request.family, found.version, settings.paths.cache / "versions"))
+    with fetch_bar(f"{request.family} {found.version}") as on_fetch:
+        folder = registry.fetch(request.family, found.version, settings.paths.cache / "versions", on_fetch)
+    trained = open_version(folder)
     return version_subject(trained, request.runtime_adapter)
 
 

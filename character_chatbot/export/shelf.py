@@ -12,15 +12,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from character_chatbot.load_progress import FETCHING, LoadProgress
+from character_chatbot.load_progress import LoadProgress, tell_fetch
 from utils.errors import ConflictError, RegistryError
-from utils.files import MANIFEST, sha256_file
+from utils.fetching import fetch_files, find_right
+from utils.files import MANIFEST, disk_errors, sha256_file
 from utils.stores import Store
 from utils.versions import SHA256, FileSum, build_manifest, check_family, iso
 
@@ -85,8 +85,8 @@ def find_export(store: Store, family: str, name: str) -> dict[str, Any] | None:
 def fetch_export(store: Store, family: str, name: str, cache: Path, progress: LoadProgress | None = None) -> Path:
     """A folder with the export, every file compared with the manifest.
 
-    A store on this machine answers with its own folder; from a bucket it comes to ``<cache>/<family>/<name>``, which
-    ``progress`` is told by bytes.
+    A store on this machine answers with its own folder; from a bucket it comes to ``<cache>/<family>/<name>``, and goes
+    on where it was stopped. ``progress`` is told the bytes that are fetched and compared.
 
     Raises:
         RegistryError: there is none, or a file is missing or changed.
@@ -95,35 +95,18 @@ def fetch_export(store: Store, family: str, name: str, cache: Path, progress: Lo
     files = _read_manifest(store, family, name)
     if files is None:
         raise RegistryError(f"{family} {name} is not exported.", remedies=[("Export it", _command(family, name))])
-    folder = store.local_path(_key(family, name, "").rstrip("/")) or cache.expanduser() / family / name
-    for each, wanted in files.items():
-        file = folder / each
-        if not _matches(file, wanted) and store.local_path(_key(family, name, each)) is None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(KeyError):
-                store.fetch(_key(family, name, each), file, _counter(progress, f"{family} {name}", files, each))
-        if not _matches(file, wanted):
-            raise _damaged(family, name, each)
+    prefix = _key(family, name, "")
+    on_fetch = tell_fetch(progress, f"the export of {family} {name}", store.url) if progress else None
+    folder = store.local_path(prefix.rstrip("/"))
+    if folder is None:
+        folder = cache.expanduser() / family / name
+        problems = fetch_files(store, prefix, files, folder, on_fetch)
+    else:
+        with disk_errors(folder, "read"):
+            problems = sorted(files.keys() - find_right(folder, files, [*files], on_fetch))
+    if problems:
+        raise _damaged(family, name, problems[0].rstrip("."))
     return folder
-
-
-def _counter(
-    progress: LoadProgress | None, label: str, files: Mapping[str, FileSum], name: str
-) -> Callable[[int], None] | None:
-    """What counts the bytes of one file on top of those before it."""
-    if progress is None:
-        return None
-    sizes = [file.size_bytes for file in files.values()]
-    done = sum(sizes[: list(files).index(name)])
-    if progress.read().kind != FETCHING:
-        progress.begin(FETCHING, f"the export {label}")
-
-    def count(more: int) -> None:
-        nonlocal done
-        done += more
-        progress.count(done, sum(sizes), is_bytes=True)
-
-    return count
 
 
 def _read_manifest(store: Store, family: str, name: str) -> dict[str, FileSum] | None:
@@ -142,10 +125,6 @@ def _read_manifest(store: Store, family: str, name: str) -> dict[str, FileSum] |
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise _damaged(family, name, MANIFEST) from None
     return found
-
-
-def _matches(file: Path, wanted: FileSum) -> bool:
-    return file.is_file() and file.stat().st_size == wanted.size_bytes and sha256_file(file) == wanted.sha256
 
 
 def _damaged(family: str, name: str, file: str) -> RegistryError:

@@ -17,13 +17,14 @@ from character_chatbot.corpus import read_corpus
 from character_chatbot.engines.plain_tokenizer import PlainTokenizer
 from character_chatbot.export.agreement import Pair
 from character_chatbot.export.shelf import base_export_name
+from character_chatbot.hub_download import download
+from character_chatbot.load_progress import LoadProgress, shown_in_terminal
 from character_chatbot.prompts import Turn, build_messages, encode_prompt, encode_reply
 from character_chatbot.training.evaluation import choose_replies
 from character_chatbot.training.examples import encode_dialogues
 from character_chatbot.version import TrainedVersion
 from config import Settings
 from utils.characters import Cast, Character
-from utils.errors import BaseModelError
 from utils.hub import check_hub
 
 ANSWER = "I have told you before, and it is true."
@@ -75,15 +76,9 @@ def find_base_folder(base: Base, token: str = "") -> Path:
     """Where a base's config.json and weights are; fetched from the hub where they are not. Raises BaseModelError."""
     if base.kind != HUB:
         return Path(base.location)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    patterns = ["*.json", "*.safetensors", "*.jinja"]
-    try:
-        return Path(snapshot_download(base.location, allow_patterns=patterns, token=token or None))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise BaseModelError(f"base model {base.name} is not on this machine: {why}") from None
+    progress = LoadProgress()
+    with shown_in_terminal(progress):
+        return download(base.location, ["*.json", "*.safetensors", "*.jinja"], token, progress)
 
 
 def find_pairs(tokenizer: PlainTokenizer, subject: Subject, settings: Settings) -> list[Pair]:

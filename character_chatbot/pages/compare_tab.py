@@ -60,9 +60,18 @@ class Compare:
 
     async def ask(self, question: Question, before: Round) -> AsyncGenerator[View, None]:
         """Both replies as they come."""
+        told = ""
         async with contextlib.aclosing(self._comparing.ask(question, before)) as views:
             async for view in views:
+                stage = view.get("loading")
+                if stage:  # its title is told once, its figures are for those who look
+                    new, told = stage.title != told, stage.title
+                    loading = {"notice": markup.loading_block(stage.title, stage.figures, stage.share)}
+                    yield loading | ({"told": markup.hint(f"Loading: {told}")} if new else {})
+                    continue
                 shown: View = {"notice": markup.problem_block(view["notice"]) if view.get("notice") else ""}
+                shown |= {"told": ""} if told else {}
+                told = ""
                 shown |= {"box": view["box"]} if "box" in view else {}
                 yield shown | (self._show(view["round"], view["busy"]) if "round" in view else {})
 
@@ -143,7 +152,8 @@ def _lay_out() -> dict[str, Any]:
     with gr.Row(elem_id="votes"):
         for vote, label in VOTES.items():
             parts[f"vote-{vote}"] = gr.Button(label, interactive=False, elem_id=f"vote-{vote}", min_width=120)
-    parts["notice"] = gr.HTML()
+    parts["notice"] = gr.HTML(elem_id="compare-notice")
+    parts["told"] = gr.HTML(elem_id="compare-told")  # for screen readers alone
     with gr.Row(elem_classes="tool-bar"):
         parts["box"] = gr.Textbox(
             label="Your message to both", lines=1, max_lines=4, placeholder="Say something…", elem_id="compare-box"

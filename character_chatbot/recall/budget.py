@@ -24,6 +24,7 @@ from utils.errors import UsageError
 
 SHARE_OF_MEMORY = 4  # scenes have at most one part in four of what can be read
 MOST_TURNS_AT_ONCE = 8  # that are left out together
+MOST_TOKEN_CHARACTERS = 100  # no tokenizer has longer words
 SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’)\]*]*\s+|\n+")
 
 
@@ -114,16 +115,12 @@ def build_prompt(
     counter = counter or CharacterCounter()
     kept = fit_memories(character.name, memories, _memory_tokens(limits), counter)
     draft = _Draft(character, title, tuple(turns), 0, kept, tuple(lore), tuple(example_lines), note, beginning)
+    _check_least(draft, limits, counter)
     draft = _quicken(_fit(_fit_history(draft, limits, counter), limits, counter), limits, counter)
     messages = draft.messages()
     used = counter.prompt(messages)
     if limits.tokens and used > limits.tokens:
-        what, instead = ("this reply", "Say something.") if beginning else ("this message", "Say it in fewer words.")
-        raise UsageError(
-            f"{what} needs {used:,} tokens together with the persona of {character.name}; "
-            f"the model has room for {limits.tokens:,}.",
-            instead=instead,
-        )
+        raise _too_long(f"{used:,}", character.name, beginning, limits)
     return Prompt(
         messages=tuple(messages),
         tokens=used,
@@ -131,6 +128,29 @@ def build_prompt(
         lore=draft.lore,
         turns_left_out=len(turns) - _count_turns(draft),
         persona_shortened=draft.character.persona != character.persona,
+    )
+
+
+def _check_least(draft: _Draft, limits: Limits, counter: TokenCounter) -> None:
+    """Refuse at once what leaves no room whatever else is left out: counting a megabyte again and again takes minutes.
+
+    No tokenizer makes more tokens than there are bytes. Raises UsageError.
+    """
+    least = f"{draft.note}\n{draft.turns[-1].text}\n{draft.beginning}"
+    if not limits.tokens or len(least.encode(errors="replace")) <= limits.tokens:
+        return
+    if len(least) > limits.tokens * MOST_TOKEN_CHARACTERS:
+        raise _too_long(f"more than {limits.tokens:,}", draft.character.name, draft.beginning, limits)
+    used = counter.text(least)
+    if used > limits.tokens:
+        raise _too_long(f"{used:,}", draft.character.name, draft.beginning, limits)
+
+
+def _too_long(needed: str, name: str, beginning: str, limits: Limits) -> UsageError:
+    what, instead = ("this reply", "Say something.") if beginning else ("this message", "Say it in fewer words.")
+    return UsageError(
+        f"{what} needs {needed} tokens together with the persona of {name}; the model has room for {limits.tokens:,}.",
+        instead=instead,
     )
 
 

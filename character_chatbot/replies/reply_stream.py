@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 
-from character_chatbot.engines.base import Sampling
+from character_chatbot.engines.base import Sampling, Tally
 from character_chatbot.recall.memory import Memory
 from character_chatbot.replies.joint import join_on
 from character_chatbot.replies.role import RoleGuard, close_pieces
@@ -56,6 +56,8 @@ class Rules:
 class ReplyStream(Iterator[str]):
     """Pieces of one reply. ``evidence``: what was in the prompt. ``redrawn``: how often it was drawn anew.
 
+    ``tally``: of the draw that is shown. ``kept_whole``: all of it is shown, but for a sentence cut at the end.
+
     Without ``rules`` the engine's pieces come as they are. Closing it ends the work behind it.
     """
 
@@ -66,8 +68,9 @@ class ReplyStream(Iterator[str]):
         rules: Rules | None = None,
         evidence: Evidence | None = None,
     ) -> None:
-        self._draw, self._sampling, self._rules = draw, sampling, rules
         self.evidence, self.redrawn = evidence or Evidence(), 0
+        self.tally, self.kept_whole = Tally(), True
+        self._draw, self._sampling, self._rules = draw, replace(sampling, tally=self.tally), rules
         self._pieces = self._keep_role(rules) if rules else self.unguarded()
 
     def __next__(self) -> str:
@@ -94,6 +97,7 @@ class ReplyStream(Iterator[str]):
                     return
             finally:
                 drawing.close()
+                self.kept_whole = not drawing.stopped
             self.redrawn += 1
             logger.info("drawn again: %s", drawing.fault)
 
@@ -145,6 +149,11 @@ class _Drawing:
 
     def close(self) -> None:
         close_pieces(self._pieces)
+
+    @property
+    def stopped(self) -> bool:
+        """What came further was not the character's."""
+        return self._guard.stopped
 
     def _judge(self, ended: bool) -> bool:
         if self._guard.other and not (self._rules.beginning + self._begun).strip():

@@ -38,7 +38,8 @@ def build_app(series: Path) -> Any:
     from utils.registry import Registry
     from utils.stores import FolderStore
 
-    settings = load_settings(env_file=Path("/none"), environment={}, flags={"paths.data": series})
+    places = {"paths.data": series, "paths.cache": series / "cache"}  # not what this machine has made before
+    settings = load_settings(env_file=Path("/none"), environment={}, flags=places)
     registry = Registry(FolderStore(series / "registry"))
 
     def find(corpus: Any, no_corpus: str, announcements: Any) -> Any:
