@@ -40,7 +40,7 @@ def portraits_style(characters: Sequence[str]) -> str:
     """A style sheet: portraits for the cards of the picker in their order."""
     rules = [
         f"#characters label:nth-of-type({number})::before"
-        f"{{content:'{initials(name)}'!important;background:{portrait_colour(name)}!important}}"
+        f"{{content:'{initials(name)}'/''!important;background:{portrait_colour(name)}!important}}"
         for number, name in enumerate(characters, start=1)
     ]
     return f"<style>{''.join(rules)}</style>"

@@ -89,6 +89,7 @@ def last_reply(page: Any) -> str:
     return str(page.locator("[data-testid=bot]").last.inner_text())
 
 
+IN_BOX = "document.activeElement.closest('#box') !== null"
 COUNT = "document.querySelector('.last .count')?.textContent"
 # Lengths of the reply while it is written, as the page shows them.
 WATCH = """() => { window.lengths = []; new MutationObserver(() => {
@@ -108,7 +109,7 @@ def test_a_conversation(open_page: Any, faults: list[str]) -> None:
     assert lengths == sorted(lengths)
     assert page.locator(".last .quotes li").first.inner_text().endswith(first.strip())
     assert page.locator(".last .quotes cite").first.inner_text().startswith("S0")
-    assert page.evaluate("document.activeElement.closest('#box') !== null"), "the focus stays in the box"
+    assert page.evaluate(IN_BOX), "the focus stays in the box"
 
     press(page, "#retry", f"{COUNT} === '2/2'")
     second = last_reply(page)
@@ -247,10 +248,15 @@ def test_what_is_written_is_shown_as_it_was_written(open_page: Any, faults: list
 
 def test_the_keyboard_is_enough(open_page: Any, faults: list[str]) -> None:
     page = open_page(1280, 900)
-    page.locator("#characters input:checked").focus()
+    group = page.get_by_role("radiogroup", name="Talk to")
+    before = group.locator(":checked").input_value()
+    group.locator(":checked").focus()
     page.keyboard.press("ArrowDown")
-    name = page.locator("#characters label:has(input:checked)").inner_text()
+    name = page.evaluate("document.activeElement.value")
+    assert name != before
     page.get_by_text(f"{name} · Speaking").wait_for()
+    page.keyboard.press("Tab")  # the group is one stop
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == f"Remove {name}"
     page.keyboard.press("Alt+n")
     page.locator("#box textarea").focus()
     page.keyboard.type("Good")
@@ -262,8 +268,19 @@ def test_the_keyboard_is_enough(open_page: Any, faults: list[str]) -> None:
     rest(page)
     page.keyboard.press("Alt+r")
     page.wait_for_function(f"{COUNT} === '2/2'")
-    page.keyboard.press("Alt+,")
-    page.wait_for_function(f"{COUNT} === '1/2'")
+    assert page.locator(".read-out").inner_text() == f"{name}: {last_reply(page)}"
+    page.locator(".last [data-act=left]").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"{COUNT} === '1/2' && document.activeElement.dataset.act === 'right'")
+    page.keyboard.press("Alt+.")
+    page.wait_for_function(f"{COUNT} === '2/2'")
+    for words, where in (("Rename", "document.activeElement.textContent === 'Rename'"), ("Delete", IN_BOX)):
+        page.locator("summary", has_text=words).first.focus()
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.wait_for_function(where)
+    page.get_by_text("The conversation is deleted.").wait_for()
     unnamed = "button:not([aria-label]):empty, input:not([aria-label]):not([type=radio]):not([type=file])"
     for each in page.locator("#talk").locator(unnamed).all():
         assert each.evaluate("e => Boolean(e.labels?.length || e.title || e.closest('label'))"), each.inner_html()
@@ -329,6 +346,8 @@ def test_the_series_and_what_it_is_about(open_page: Any, faults: list[str]) -> N
 def test_a_narrow_screen_needs_no_sideways_scrolling(theme: str, open_page: Any, faults: list[str]) -> None:
     page = open_page(390, 844, f"?__theme={theme}")
     assert not page.locator("#new").is_visible()
+    button = page.locator("#redo").bounding_box()
+    assert button["y"] + button["height"] <= 844, "what one writes with is in sight"
     page.locator("#toggle").click()
     begin_anew(page)
     page.locator("#toggle").click()
@@ -344,6 +363,28 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(theme: str, open_page: Any,
     open_tab(page, "Status")
     page.get_by_text("The Pellan Light: 12 files").wait_for()
     assert width_of(page) <= 390
+    assert faults == []
+
+
+@pytest.mark.slow
+def test_a_finger_on_a_message_brings_its_tools_and_presses_none(browser: Any, address: str, faults: list[str]) -> None:
+    phone = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = watch(phone.new_page(), faults, address)
+    page.goto(address)
+    page.get_by_text("Speaking: quotes").wait_for()
+    page.locator("#toggle").click()
+    begin_anew(page)
+    say(page, "One")
+    say(page, "Two")
+    first = page.locator(".message.user").first
+    tools = first.locator(".tools")
+    first.locator(".text").tap()
+    page.wait_for_function("document.querySelector('.message.user.tapped') !== null")
+    tools.get_by_text("Branch").wait_for()
+    assert page.locator(".message").count() == 4, "nothing was pressed"
+    tools.get_by_text("Edit").tap()
+    page.locator(".editor textarea").wait_for()
+    phone.close()
     assert faults == []
 
 

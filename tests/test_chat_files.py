@@ -161,7 +161,6 @@ def deep(levels: int) -> str:
         (b'{"user_name": "A"}\n{"name": "' + b"B" * 90 + b'", "mes": "x"}', "line 2: 'name' has 90 characters"),
         (b'{"user_name": "A"}', "0 characters"),
         (b'{"user_name": "A"}\n{"name": "A", "mes": "x"}', "A cannot talk to themselves"),
-        (b"\n".join(b'{"name": "%d", "mes": "x"}' % n for n in range(5)), "5 characters"),
         (deep(30).encode(), "nested deeper than 20"),
         (deep(100_000).encode(), "nested too deep"),
     ],
@@ -226,6 +225,30 @@ def test_a_chat_of_sillytavern_is_read(store: ChatStore) -> None:
 def test_a_chat_of_sillytavern_goes_out_as_it_came_in(store: ChatStore) -> None:
     kept = store.write_whole(ME, read_chat(jsonl(MODERN).encode(), "chat"))
     assert rows_of(write_chat(store.read_whole(ME, kept.id), "sillytavern")) == MODERN
+
+
+def test_macros_and_swipes_of_the_user_go_out_as_they_came_in(store: ChatStore) -> None:
+    infos = [{"send_date": "2026-01-01T02:00:00.000Z", "extra": {}}] * 2
+    row = {"is_system": False, "send_date": "2026-01-01T02:00:00.000Z", "extra": {}, "swipe_info": infos}
+    rows = [
+        MODERN[0],
+        row | {"name": "Ada", "is_user": False, "mes": "Hi", "swipe_id": 0, "swipes": ["Hi", "Oh {{user}} {{roll:9}}"]},
+        row | {"name": "Me", "is_user": True, "mes": "you", "swipe_id": 1, "swipes": ["I", "you"]},
+    ]
+    kept = store.write_whole(ME, read_chat(jsonl(rows).encode(), "chat"))
+    assert rows_of(write_chat(store.read_whole(ME, kept.id), "sillytavern")) == rows
+    store.swipe(ME, kept.id, store.path(ME, kept.id)[0].id, 1)
+    shown = store.path(ME, kept.id)[0].text
+    assert shown.startswith("Oh Me ")
+    assert shown[-1].isdigit()
+
+
+def test_of_a_large_group_those_take_part_who_have_spoken_last(store: ChatStore) -> None:
+    rows = [{"name": name, "is_user": False, "mes": "Hi"} for name in "ABCDEFA"]
+    kept = store.write_whole(ME, read_chat(jsonl([MODERN[0], *rows]).encode(), "chat"))
+    assert (kept.characters, kept.departed) == (("A", "D", "E", "F"), ("B", "C"))
+    assert [each.speaker for each in store.path(ME, kept.id)] == list("ABCDEFA")
+    assert again(store, store.read_whole(ME, kept.id), "sillytavern").departed == ("B", "C")
 
 
 def test_another_swipe_goes_out_with_its_own_fields(store: ChatStore) -> None:
@@ -405,7 +428,7 @@ def test_the_command_lists_shows_exports_imports_and_deletes(
     assert chats("import", str(tmp_path / "out.json"), "--owner", "guest-2")[0] == 0
     assert chats("import", str(tmp_path / "out.sillytavern"), "--json")[0] == 0
     assert store.owners() == {ME: 1, "guest-2": 1, "local": 1}, "shown on a page of this machine"
-    assert chats("delete", "--all", "--owner", "guest-2")[1] == "Deleted 1 conversations of guest-2\n"
+    assert chats("delete", "--all", "--owner", "guest-2")[1] == "Deleted 1 conversation of guest-2\n"
     assert chats("delete", talk)[0] == 0
     assert store.owners() == {"local": 1}
 

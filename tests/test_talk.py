@@ -26,7 +26,7 @@ from character_chatbot.chats.store import ChatStore
 from character_chatbot.engines.base import EchoEngine
 from character_chatbot.engines.fair_queue import FairQueue
 from character_chatbot.pages.conversation_list import conversation_list
-from character_chatbot.pages.transcript import live_block, transcript
+from character_chatbot.pages.transcript import live_block, shown_text, transcript
 from character_chatbot.prompts import Turn
 from character_chatbot.recall.memory import Memory
 from character_chatbot.replies.reply_stream import Evidence
@@ -248,6 +248,49 @@ def test_a_tab_that_comes_as_the_reply_ends_shows_all_of_it(come: str, talk_with
     assert not begun["send"]["interactive"]
     assert texts(ended)[1].startswith("0")
     assert ended["send"]["interactive"]
+
+
+@pytest.mark.parametrize("act", ["send", "retry", "look"])
+def test_a_tab_beside_the_one_that_speaks_shows_the_reply(act: str, talk_with: Callable[..., Talk]) -> None:
+    talk = talk_with(SlowEngine())
+
+    async def both() -> list[View]:
+        async with contextlib.aclosing(talk.send(replace(ANN, tab="one"), "Count.")) as views:
+            visit = replace(at(await anext(views)), tab="two")
+            asked: dict[str, Callable[[], Views]] = {
+                "send": lambda: talk.send(visit, "Again."), "retry": lambda: talk.retry(visit),
+                "look": lambda: talk.press(visit, {"act": "look"}),
+            }  # fmt: skip
+            other = asyncio.create_task(collect(asked[act]()))
+            while len(talk.writing[visit.conversation].text) < 12:
+                await anext(views)
+            talk.writing[visit.conversation].stop()
+            [_ async for _ in views]
+            return await other
+
+    async def collect(views: Views) -> list[View]:
+        return [view async for view in views]
+
+    first, *grows, last = asyncio.run(both())
+    assert ("on its way" in first["notice"]) is (act != "look")
+    assert texts(first) == ["Count."]
+    assert (first["send"]["interactive"], first["stop"]["interactive"]) == (False, True)
+    assert "box" not in first, "what was typed stays"
+    assert len({view["live"] for view in grows}) > 1
+    assert texts(last)[1].startswith("0")
+    assert (last["notice"], last["send"]["interactive"]) == ("", True)
+
+
+def test_a_tab_that_is_looked_at_again_shows_what_was_done_in_another(talk_with: Callable[..., Talk]) -> None:
+    talk = talk_with(EchoEngine())
+    visit = replace(say(talk, "One."), tab="one")
+    run(talk.open(visit))
+    assert run(talk.press(visit, {"act": "look"})) == []
+    say(talk, "Two.", replace(visit, tab="two"))
+    assert texts(press(talk, visit, "look"))[::2] == ["One.", "Two."]
+    assert run(talk.press(visit, {"act": "look"})) == []
+    press(talk, replace(visit, tab="two"), "delete")
+    assert "Say something to begin" in press(talk, visit, "look")["transcript"]
 
 
 def test_several_visitors_are_answered_side_by_side(talk_with: Callable[..., Talk]) -> None:
@@ -801,6 +844,8 @@ def test_a_broken_file_is_a_sentence_that_names_the_line(talk_with: Callable[...
     assert "b.jsonl" in view["notice"]
     assert "line 3" in view["notice"]
     assert "larger than" in press(talk, ANN, "import", name="c", content="A" * 30_000_000)["notice"]
+    card = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
+    assert "Characters tab" in press(talk, ANN, "import", name="kit.png", content=card)["notice"]
 
 
 def test_a_conversation_of_another_series_can_be_read(talk_with: Callable[..., Talk]) -> None:
@@ -894,6 +939,28 @@ def test_a_queue_tells_the_place_and_a_stopped_reply_leaves_it() -> None:
     assert (asked, queue.waiting) == ([], 0)
 
 
+def test_only_whole_replies_say_how_long_one_takes() -> None:
+    queue = FairQueue(slots=1)
+
+    def reply() -> Iterator[str]:
+        with queue.join() as ticket:
+            ticket.wait()
+            yield "here"
+
+    stopped = reply()
+    next(stopped)
+    stopped.close()
+    with queue.join(counts=False):  # the beginning of a prompt that is read ahead
+        pass
+    running, waiting = queue.join(), queue.join()
+    assert (waiting.place, waiting.expected_wait_seconds) == (1, None)
+    running.close()
+    waiting.close()
+    assert list(reply()) == ["here"]
+    with queue.join(), queue.join() as late:
+        assert late.expected_wait_seconds is not None
+
+
 # names, quotes, text that stays text
 
 
@@ -949,6 +1016,32 @@ def test_what_a_reply_rests_on_is_told_and_closed() -> None:
     assert "<img" not in html
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("*waves* Hello.", "<em>*waves*</em> Hello."),
+        ("**No** and *waves*", "<strong>**No**</strong> and <em>*waves*</em>"),
+        ("2 * 3 * 4, **, *one", "2 * 3 * 4, **, *one"),
+        ("* a list\n* of two*", "* a list\n* of two*"),
+    ],
+)
+def test_what_stands_between_asterisks_is_set_apart(text: str, shown: str) -> None:
+    assert shown_text(text) == shown
+
+
+def test_conversations_are_told_apart_by_what_was_said_last(talk_with: Callable[..., Talk]) -> None:
+    talk = talk_with(CountingEngine())
+    visit = say(talk, "A lamp?")
+    listed = run(talk.search(visit))[-1]["conversations"]
+    assert "<small>reply 1</small>" in listed
+    assert "Delete your conversation for good?" in listed
+    run(talk.undo(visit))
+    say(talk, "Two.", GROUP)
+    listed = run(talk.search(visit))[-1]["conversations"]
+    assert "<small>Nothing said yet</small>" in listed
+    assert "Delete all of your 2 conversations for good?" in listed
+
+
 def test_nothing_that_anybody_wrote_becomes_html() -> None:
     quote = {"kind": "quote", "place": EVIL, "before": EVIL, "text": EVIL}
     bad = {"kind": "scene", "place": EVIL, "lines": [[EVIL, EVIL], EVIL, 3]}
@@ -960,8 +1053,10 @@ def test_nothing_that_anybody_wrote_becomes_html() -> None:
     store = ChatStore(None)
     conversation = store.begin(LOCAL, ["<b>Kit"], "<b>Ann", name=EVIL[:60])
     store.say(LOCAL, conversation.id, EVIL)
+    listed = store.list_of(LOCAL)
+    assert listed[0].last_words == EVIL
     blocks = [
-        transcript(messages, 100), live_block(EVIL, EVIL), conversation_list([conversation], conversation.id, EVIL),
+        transcript(messages, 100), live_block(EVIL, EVIL), conversation_list(listed, conversation.id, EVIL),
         conversation_list([], "", EVIL, hits=store.search(LOCAL, "img"), search=EVIL),
     ]  # fmt: skip
     for block in blocks:

@@ -11,7 +11,7 @@ from character_chatbot.acts.speaking import Speaking
 from character_chatbot.acts.views import View, Views, problem, word
 from character_chatbot.acts.visit import SHOWN_MESSAGES, Visit
 from character_chatbot.chats.records import NONE, RATINGS, USER, one_of
-from utils.errors import SuiteError, UsageError
+from utils.errors import SuiteError
 
 
 class Branching(Speaking):
@@ -84,8 +84,8 @@ class Branching(Speaking):
     async def change(self, visit: Visit, act: Callable[[], object], while_writing: bool = False) -> View:
         """Do something to the conversation and show it, or say why it cannot be done."""
         try:
-            if visit.conversation in self.writing and not while_writing:
-                raise UsageError("a reply is on its way: wait for it, or stop it.")
+            if not while_writing:
+                self.check_still(visit)
             await asyncio.to_thread(act)
         except SuiteError as error:
             return problem(error)

@@ -21,6 +21,7 @@ from character_chatbot.chats.records import Conversation
 from utils.errors import DataError, SuiteError, UsageError
 
 LONGEST_FILE_NAME = 100
+PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8")  # how their files begin
 TICKS_OF_PROGRESS = round(1 / TICK_SECONDS)  # a second
 
 
@@ -253,11 +254,16 @@ class Keeping(Branching):
 
 
 def _decode(content: Any, name: str) -> bytes:
-    """The bytes of a file. Raises DataError: too large, or no base64."""
+    """The bytes of a file. Raises DataError: too large; UsageError: no base64, or a picture."""
     most = LARGEST_FILE_BYTES // 3 * 4 + 4
     if not isinstance(content, str) or len(content) > most:
         raise DataError(f"{name} is larger than {LARGEST_FILE_BYTES // 1_000_000} MB.")
     try:
-        return base64.b64decode(content, validate=True)
+        data = base64.b64decode(content, validate=True)
     except (binascii.Error, ValueError):
         raise UsageError(f"{name} did not arrive whole.", instead="Try again.") from None
+    if data.startswith(PICTURES):
+        raise UsageError(
+            f"{name} is a picture, not a conversation.", instead="A character card is imported on the Characters tab."
+        )
+    return data

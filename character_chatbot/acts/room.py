@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from character_chatbot import markup
-from character_chatbot.acts.views import BUTTONS, Change, View, Views, usable
+from character_chatbot.acts.views import BUTTONS, Change, View, Views, lay, problem, usable
 from character_chatbot.acts.visit import AUTOMATIC, IN_TURN, Visit
 from character_chatbot.acts.writing import TICK_SECONDS, Writing
 from character_chatbot.chats.records import CHARACTER, NOTE, Conversation, Message, UnknownConversation, turns
@@ -16,10 +17,17 @@ from character_chatbot.chats.store import ChatStore
 from character_chatbot.pages.conversation_list import conversation_list
 from character_chatbot.pages.transcript import live_block, transcript
 from character_chatbot.service import Service
-from utils.errors import UsageError
+from utils.errors import SuiteError, UsageError
 
 MOVE_SECONDS = 10.0  # that a message waits for the conversation it is to go into
 MOST_TABS = 1_000  # remembered; of the oldest one it is then taken that it has not moved
+
+
+class UnderWay(UsageError):
+    """A reply is on its way in the conversation."""
+
+    def __init__(self) -> None:
+        super().__init__("a reply is on its way: wait for it, or stop it.")
 
 
 class Room:
@@ -37,13 +45,18 @@ class Room:
         self._open: dict[str, str] = {}  # the conversation that a tab shows
         self._moves: dict[str, int] = {}  # how often a tab has asked for another one
         self._arrivals: dict[str, int] = {}  # the last of these moves that is over
+        self._seen: dict[str, object] = {}  # what a tab knows of its conversation
 
     def check_free(self, visit: Visit) -> None:
         """Raises SuiteError: nobody can answer, or a reply is on its way in this conversation."""
         if self.service.problem:
             raise self.service.problem
+        self.check_still(visit)
+
+    def check_still(self, visit: Visit) -> None:
+        """Raises UnderWay: a reply is on its way in this conversation."""
         if visit.conversation in self.writing:
-            raise UsageError("a reply is on its way: wait for it, or stop it.")
+            raise UnderWay
 
     def find(self, visit: Visit) -> Conversation | None:
         """The conversation that is shown; None: there is none yet, or it has been deleted."""
@@ -70,6 +83,8 @@ class Room:
         visit = visit if conversation else visit.at("")
         visit = self._reach(visit, path, found)
         self._remember(visit)
+        if visit.tab:
+            _put(self._seen, visit.tab, _mark(conversation))
         self._expect(conversation, path, visit)
         return {
             "visit": visit.kept(),
@@ -149,6 +164,29 @@ class Room:
             await asyncio.sleep(TICK_SECONDS)
         if self.is_open(visit):
             yield await self.show(visit)
+
+    async def refused(self, visit: Visit, error: SuiteError) -> Views:
+        """Why something cannot be. Where another tab makes somebody speak, this one shows that from now on."""
+        if not isinstance(error, UnderWay):
+            yield problem(error)
+            return
+        writing = self._writing(visit)
+        yield lay(await self.show(visit), problem(error))
+        async with contextlib.aclosing(self.watch(visit, writing)) as views:
+            async for view in views:
+                yield view
+
+    async def catch_up(self, visit: Visit) -> Views:
+        """Back in this tab: what has been done to the conversation in another one meanwhile, if anything."""
+        if self.service.loading:
+            return
+        writing, now = self._writing(visit), await asyncio.to_thread(self.find, visit)
+        if self._seen.get(visit.tab) == _mark(now) or not self.is_open(visit):
+            return
+        yield await self.show(visit)
+        async with contextlib.aclosing(self.watch(visit, writing)) as views:
+            async for view in views:
+                yield view
 
     def look(self, cast: Sequence[str]) -> View:
         """Who is spoken to, what speaks, and what is not as it was wanted."""
@@ -236,6 +274,11 @@ class Room:
         if set(cast) != set(visit.cast):
             view["scene"] = Change(value=list(cast))
         return view | self.look(cast) if view else view
+
+
+def _mark(conversation: Conversation | None) -> object:
+    """What is another whenever a conversation is to be shown anew."""
+    return conversation and (conversation.id, conversation.updated, conversation.leaf, conversation.characters)
 
 
 def _put(tabs: dict[str, Any], tab: str, value: Any) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from character_chatbot.acts.orders import Orders
+from character_chatbot.acts.room import UnderWay
 from character_chatbot.acts.views import Change, View, Views, problem, usable, word
 from character_chatbot.acts.visit import Visit
 from character_chatbot.acts.writing import TICK_SECONDS, Order, Writing
@@ -17,7 +18,7 @@ from character_chatbot.chats.records import DONE, STOPPED
 from character_chatbot.engines.base import build_sampling
 from character_chatbot.markup import LOADING
 from character_chatbot.service import Reply
-from utils.errors import SuiteError, UsageError
+from utils.errors import SuiteError
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,10 @@ class Speaking(Orders):
             visit = self._with_somebody(visit) if early else visit
             visit, order = await asyncio.to_thread(self.said, visit, text)
         except SuiteError as error:
-            yield problem(error) | _locked(False)
+            unlocked = {} if isinstance(error, UnderWay) else _locked(False)
+            async with contextlib.aclosing(self.refused(visit, error)) as views:
+                async for view in views:
+                    yield unlocked | view
             return
         sent: View = {"box": ""} | _locked(False)
         async with contextlib.aclosing(self.write(visit, order)) as views:
@@ -91,7 +95,9 @@ class Speaking(Orders):
             await asyncio.to_thread(lambda: self.service.source)
             order = await asyncio.to_thread(prepare, visit)
         except SuiteError as error:
-            yield problem(error)
+            async with contextlib.aclosing(self.refused(visit, error)) as views:
+                async for view in views:
+                    yield view
             return
         async with contextlib.aclosing(self.write(visit, order)) as views:
             async for view in views:
@@ -100,7 +106,9 @@ class Speaking(Orders):
     async def write(self, visit: Visit, order: Order) -> Views:
         """The views of a reply, until it ends or somebody stops it; whatever comes of it is kept."""
         if visit.conversation in self.writing:  # another tab was faster
-            yield problem(UsageError("a reply is on its way: wait for it, or stop it."))
+            async with contextlib.aclosing(self.refused(visit, UnderWay())) as views:
+                async for view in views:
+                    yield view
             return
         writing = self.writing[visit.conversation] = Writing(visit.owner, order)
         how, failed = None, None

@@ -29,6 +29,7 @@ class Talk(Keeping):
             "edit": lambda: self.edit(visit, _number(pressed.get("id")), _text(pressed.get("text"))),
             "branch": lambda: self.branch(visit, _number(pressed.get("id"))),
             "earlier": lambda: self.earlier(visit),
+            "look": lambda: self.catch_up(visit),
             "open": lambda: self.open_conversation(
                 visit, _text(pressed.get("id")), _number(pressed["message"]) if "message" in pressed else None
             ),

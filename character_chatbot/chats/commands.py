@@ -136,7 +136,8 @@ def _import(store: ChatStore, arguments: argparse.Namespace, settings: Settings)
 
 def _delete(store: ChatStore, arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.all:
-        count, what = store.delete_all(arguments.owner), f"conversations of {arguments.owner}"
+        count = store.delete_all(arguments.owner)
+        what = f"conversation{'' if count == 1 else 's'} of {arguments.owner}"
     else:
         found = _find(store, arguments)
         store.delete(found.owner, found.id)

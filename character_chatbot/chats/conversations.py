@@ -190,15 +190,18 @@ class Conversations(Database):
             )
 
 
-COUNT = "(SELECT count(*) FROM messages WHERE messages.conversation = conversations.id) AS messages"
+COUNT = (
+    "(SELECT count(*) FROM messages WHERE messages.conversation = conversations.id) AS messages, "
+    "(SELECT substr(text, 1, 200) FROM messages WHERE messages.id = conversations.leaf) AS last_words"
+)
 
 
 def read_conversation(row: sqlite3.Row) -> Conversation:
-    """A row of conversations with :data:`COUNT` as a value."""
+    """A row of conversations with the values of :data:`COUNT`."""
     return Conversation(
         row["id"], row["owner"], row["name"], tuple(json.loads(row["characters"])), row["speaker"], row["answered_by"],
         row["created"], row["updated"], row["leaf"], row["undone"] != "[]", row["messages"], json.loads(row["extra"]),
-        tuple(json.loads(row["departed"])),
+        tuple(json.loads(row["departed"])), " ".join((row["last_words"] or "").split()),
     )  # fmt: skip
 
 

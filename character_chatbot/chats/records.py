@@ -46,6 +46,7 @@ class Conversation:
         can_redo: whether something that was taken back can be had again.
         extra: fields of the file it was imported from, which mean nothing here.
         departed: characters who have spoken in it and take part no more.
+        last_words: how the last message that is shown begins, as one line.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Conversation:
     messages: int = 0  # on all branches
     extra: Mapping[str, Any] = field(default_factory=dict)
     departed: tuple[str, ...] = ()
+    last_words: str = ""
 
 
 @dataclass(frozen=True)

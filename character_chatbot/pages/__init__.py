@@ -2,6 +2,7 @@
 
 wiring.py             acts to gradio's events
 chat_tab.py           the chat: its layout and its events; chat.js is what runs in the browser
+access.js             what gradio leaves out for the keyboard and for screen readers
 transcript.py         the messages as HTML
 conversation_list.py  the conversations as HTML
 status_tab.py         what speaks, what was trained, how the data was read

@@ -22,6 +22,7 @@ function openEditor(button) {
   const close = () => { form.remove(); message.classList.remove('editing'); button.focus(); };
   cancel.addEventListener('click', close);
   form.addEventListener('keydown', (event) => {
+    if (event.isComposing) return;  // Enter and Escape belong to whoever writes by choosing signs, as in Japanese
     if (event.key === 'Escape') { event.stopPropagation(); close(); }
     if (event.key === 'Enter' && !event.shiftKey && event.target === box) { event.preventDefault(); form.requestSubmit(); }
   });
@@ -31,6 +32,37 @@ function openEditor(button) {
   message.scrollIntoView({block: 'nearest'});
   box.focus();
 }
+
+const wide = () => matchMedia('(pointer: fine)').matches;
+// On a phone the box would bring the keyboard, which hides what has just come.
+const rest = () => (wide() ? one('#box textarea') : one('#chat'))?.focus({preventScroll: true});
+
+// What is shown anew takes the focus with it: it goes back to the same control, or on to where one writes.
+const OTHER = {left: 'right', right: 'left'}, LEAVES = ['branch', 'delete', 'delete_all', 'import'];
+let held = null;
+
+element.addEventListener('focusin', ({target}) => {
+  const control = target.closest('[data-act]'), summary = one('summary', target.closest('details') || target);
+  held = {node: target, ...control?.dataset, summary: summary?.textContent};
+});
+document.addEventListener('focusin', ({target}) => { if (!element.contains(target)) held = null; });
+
+function again({act, id, kind, summary}) {
+  if (LEAVES.includes(act)) return null;
+  const which = (id ? `[data-id="${id}"]` : '') + (kind ? `[data-kind="${kind}"]` : '');
+  const found = act && [`[data-act="${act}"]${which}`, `.last [data-act="${act}"]`, `.last [data-act="${OTHER[act]}"]`];
+  return found?.map((each) => one(`${each}:not(form):not(:disabled)`, element)).find((each) => each?.checkVisibility())
+    || [...element.querySelectorAll('summary')].find((each) => each.textContent === summary);
+}
+
+const isLost = (node) => !node.isConnected || node.disabled || !node.checkVisibility();
+
+new MutationObserver(() => {
+  if (!held || !isLost(held.node) || ![document.body, held.node].includes(document.activeElement)) return;
+  const found = again(held);
+  held = null;
+  if (found) found.focus({preventScroll: true}); else rest();
+}).observe(element, {subtree: true, childList: true, attributeFilter: ['disabled', 'open']});
 
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-act]');
@@ -57,8 +89,6 @@ element.addEventListener('change', (event) => {
   input.value = '';
 });
 
-const wide = () => matchMedia('(pointer: fine)').matches;
-
 function press(selector) {
   const button = one(selector);
   if (button && !button.disabled) button.click();
@@ -70,11 +100,15 @@ const ALT = {
   Comma: '#transcript .last [data-act=left]', Period: '#transcript .last [data-act=right]',
 };
 
+// By the letter where the keyboard gives one: Z and Y change places in Germany. On a Mac Alt makes it another sign.
+const keyOf = ({key, code}) => (/^[a-z]$/i.test(key) ? 'Key' + key.toUpperCase() : code);
+
 function onKey(event) {
-  const box = one('#box textarea');
+  const box = one('#box textarea'), act = ALT[keyOf(event)];
+  if (event.isComposing) return;
   if (event.target === box && event.key === 'Enter' && event.shiftKey) event.stopImmediatePropagation();
-  else if (event.key === 'Escape' && !event.target.closest('form')) press('#stop');
-  else if (event.altKey && !event.ctrlKey && !event.metaKey && ALT[event.code] && press(ALT[event.code])) {
+  else if (event.key === 'Escape' && !event.target.closest('form, [aria-expanded=true]')) press('#stop');
+  else if (event.altKey && !event.ctrlKey && !event.metaKey && act && press(act)) {
     event.preventDefault();
   } else if (event.target === box && event.key === 'ArrowUp' && !box.value) {
     const mine = document.querySelectorAll('#transcript .message.user [data-act=edit]');
@@ -83,12 +117,21 @@ function onKey(event) {
 }
 
 function onClick(event) {
+  if (!event.target.closest('button, summary, textarea')) {  // a finger that touches a message asks for its tools
+    const message = event.target.closest('#transcript .message');
+    for (const each of document.querySelectorAll('.message.tapped')) if (each !== message) each.classList.remove('tapped');
+    if (message && matchMedia('(hover: none)').matches) message.classList.toggle('tapped');
+  }
   const toggle = event.target.closest('[data-toggle]');
   if (toggle) {
     const open = one('#side').classList.toggle('open');
     toggle.setAttribute('aria-expanded', String(open));
   }
-  if (event.target.closest('[data-act=open]')) one('#side').classList.remove('open');
+  if (event.target.closest('[data-act=open]')) {
+    one('#side').classList.remove('open');
+    one('#toggle').setAttribute('aria-expanded', 'false');
+    if (event.detail && wide()) rest();  // not who goes through the list with the keyboard
+  }
   if (event.target.closest('#buttons button, #new, #let-talk') && wide()) one('#box textarea')?.focus();
 }
 
@@ -98,7 +141,7 @@ function keepAtEnd(chat) {
     const left = chat.scrollHeight - chat.scrollTop - chat.clientHeight;
     if (Math.abs(chat.scrollTop - ours) > 2) atEnd = left < 60;
   });
-  new MutationObserver(() => {
+  const settle = () => {
     const found = one('.message.found', chat);
     if (found && !found.dataset.seen) {
       found.dataset.seen = 'yes';
@@ -111,7 +154,26 @@ function keepAtEnd(chat) {
       chat.scrollTop = Math.min(chat.scrollHeight - chat.clientHeight, Math.max(0, top));
       ours = chat.scrollTop;
     }
-  }).observe(chat, {subtree: true, childList: true, characterData: true});
+  };
+  new MutationObserver(settle).observe(chat, {subtree: true, childList: true, characterData: true});
+  new ResizeObserver(settle).observe(chat);  // it makes room for who speaks next, and for the keyboard of a phone
+}
+
+// A reply is read out once, when it is whole: while it is written it would be read from the start with each word.
+function readOut(chat) {
+  const said = document.createElement('p');
+  said.className = 'read-out';
+  said.setAttribute('role', 'status');
+  document.body.append(said);
+  let wrote = false;
+  new MutationObserver(() => {
+    if (one('#live .writing')) { wrote = true; return; }
+    const last = one('#transcript .message.bot.last');
+    if (!wrote || !last) return;
+    wrote = false;
+    const parts = [...last.querySelectorAll('.speaker, .text, .state')].map((each) => each.textContent);
+    said.textContent = parts.join(': ').replace(/: \((.*)\)$/, ': $1');
+  }).observe(chat, {subtree: true, childList: true});
 }
 
 const chat = one('#chat');
@@ -121,6 +183,10 @@ if (chat && !chat.dataset.ready) {
   chat.setAttribute('role', 'region');
   chat.setAttribute('aria-label', 'Messages');
   keepAtEnd(chat);
+  readOut(chat);
   document.addEventListener('keydown', onKey, true);
   document.addEventListener('click', onClick);
+  document.addEventListener('visibilitychange', () => {  // another tab may have gone on with the same conversation
+    if (!document.hidden && !one('.editor')) tell({act: 'look'});
+  });
 }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 SCRIPT = FOLDER / "chat.js"
+ACCESS = FOLDER / "access.js"
 # Where the browser keeps its token and the conversation it has open. The key is sent to every browser: no secret.
 BROWSER_KEY, BROWSER_CIPHER = "character-chat", "kept-by-browser-"
 BUTTONS = (("stop", "Stop"), ("retry", "Retry"), ("continue", "Continue"), ("undo", "Undo"), ("redo", "Redo"))
@@ -68,9 +69,10 @@ def _lay_out_cast() -> Parts:
     return {
         "characters": gr.Radio([], label="Talk to", elem_id="characters"),
         "scene": gr.Dropdown(
-            [], label="In the scene", multiselect=True, max_choices=MOST_CHARACTERS, elem_id="scene", value=[]
+            [], label="In the scene, one to four", multiselect=True, max_choices=MOST_CHARACTERS, value=[],
+            elem_id="scene",
         ),
-    }
+    }  # fmt: skip
 
 
 def _lay_out_conversations() -> Parts:
@@ -112,7 +114,7 @@ def _lay_out_stage() -> Parts:
         parts["name"] = gr.Textbox(
             DEFAULT_NAME, label="You speak as", max_length=LONGEST_NAME_CHARACTERS, max_lines=1, elem_id="name"
         )
-        gr.HTML(_keys(), js_on_load=None, elem_id="keys")
+        gr.HTML(_keys(), js_on_load=ACCESS.read_text(encoding="utf-8"), elem_id="keys")
     return parts
 
 

@@ -11,6 +11,7 @@ from html import escape
 
 from character_chatbot.chats.chat_files import ENDINGS, JSON, MARKDOWN, SILLYTAVERN
 from character_chatbot.chats.clean import LONGEST_TITLE_CHARACTERS
+from character_chatbot.chats.conversations import MOST_FOUND
 from character_chatbot.chats.records import Conversation, Found
 
 MOST_LISTED = 50  # the search finds the others
@@ -38,7 +39,7 @@ def _rows(conversations: Sequence[Conversation], current: str) -> str:
     if not conversations:
         return '<p class="none">No conversation yet.</p>'
     rows = "".join(
-        _row(each.id, each.name, f"{_messages(each.messages)}, {_when(each.updated)}", each.id == current)
+        _row(each.id, each.name, each.last_words or "Nothing said yet", each.id == current, when=_when(each.updated))
         for each in conversations[:MOST_LISTED]
     )
     left = len(conversations) - MOST_LISTED
@@ -50,16 +51,21 @@ def _hits(hits: Sequence[Found], current: str, search: str) -> str:
     if not hits:
         return f'<p class="none" role="status">Nothing found for “{escape(search)}”.</p>'
     rows = "".join(
-        _row(each.conversation, each.name, each.excerpt, each.conversation == current, each.message) for each in hits
+        _row(each.conversation, each.name, each.excerpt, each.conversation == current, message=each.message)
+        for each in hits
     )
-    return f'<ul class="talks" aria-label="Found">{rows}</ul>'
+    more = f'<p class="none">The first {MOST_FOUND}: more words find fewer.</p>' if len(hits) >= MOST_FOUND else ""
+    return f'<ul class="talks" aria-label="Found">{rows}</ul>{more}'
 
 
-def _row(id: str, name: str, below: str, is_current: bool, message: int | None = None) -> str:
+def _row(
+    id: str, name: str, below: str, is_current: bool, *, message: int | None = None, when: str = ""
+) -> str:  # fmt: skip
     now = ' aria-current="true"' if is_current else ""
     place = f' data-message="{message}"' if message is not None else ""
+    at = f"<time>{when}</time>" if when else ""
     return (
-        f'<li><button data-act="open" data-id="{escape(id)}"{place}{now}><b>{escape(name)}</b>'
+        f'<li><button data-act="open" data-id="{escape(id)}"{place}{now}><b>{escape(name)}</b>{at}'
         f"<small>{escape(below)}</small></button></li>"
     )
 
@@ -85,8 +91,9 @@ def _actions(shown: Conversation) -> str:
 def _everything(conversations: Sequence[Conversation], storage: str) -> str:
     """Reading a file, what is kept, deleting all of it."""
     endings = ",".join((ENDINGS[JSON], ENDINGS[SILLYTAVERN]))
+    several = f"all of your {len(conversations):,} conversations" if len(conversations) > 1 else "your conversation"
     gone = (
-        f"<details><summary>Delete all</summary><p>Delete all of your {len(conversations):,} conversations?</p>"
+        f"<details><summary>Delete all</summary><p>Delete {several} for good?</p>"
         '<button class="danger" data-act="delete_all">Yes, delete all</button></details>'
         if conversations
         else ""

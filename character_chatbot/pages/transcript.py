@@ -15,7 +15,8 @@ from character_chatbot.chats.records import CHARACTER, DONE, DOWN, NOTE, STOPPED
 from character_chatbot.markup import initials, portrait_colour
 
 EMPTY = '<p class="empty">Say something to begin.</p>'
-ACTION = re.compile(r"\*[^*\n]+\*")  # *smiles*: what is done, not said
+# *smiles*: what is done, not said; **loud** is stressed; a lone asterisk, or one with a space inside, is just that
+STRESSED = re.compile(r"(?<!\*)(\*\*?)(?![\s*])([^*\n]*[^*\s])\1(?!\*)")
 THUMB = (
     '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M7 10v11H3V10h4zm3 11h7.4c.9 0 1.7-.6 1.9-1.5l1.6-6.6'
     'c.3-1.3-.6-2.4-1.9-2.4H14l.8-4.2c.2-1.2-.6-2.3-1.8-2.3h-.4L9 10.4V20c0 .6.4 1 1 1z"/></svg>'
@@ -42,7 +43,8 @@ def transcript(
         if number >= earlier
     ]
     more = f'<button class="earlier" data-act="earlier">Show earlier messages ({earlier:,})</button>' if earlier else ""
-    return f'<div role="log" aria-label="Conversation">{more}{"".join(rows)}</div>'
+    # Shown anew as a whole each time: chat.js has the last reply read out, and only that.
+    return f'<div role="log" aria-live="off" aria-label="Conversation">{more}{"".join(rows)}</div>'
 
 
 def message_block(message: Message, number: int, *, last: bool, busy: bool, found: bool) -> str:
@@ -86,8 +88,13 @@ def portrait_block(name: str) -> str:
 
 
 def shown_text(text: str) -> str:
-    """Text that stays text; what is done between asterisks is set apart, asterisks included."""
-    return ACTION.sub(lambda found: f"<em>{found[0]}</em>", escape(text, quote=False))
+    """Text that stays text; what is done or stressed between asterisks is set apart, asterisks included."""
+
+    def set_apart(found: re.Match[str]) -> str:
+        tag = "em" if found[1] == "*" else "strong"
+        return f"<{tag}>{found[0]}</{tag}>"
+
+    return STRESSED.sub(set_apart, escape(text, quote=False))
 
 
 def evidence_block(evidence: Sequence[Mapping[str, Any]], opened: bool = False) -> str:
