@@ -348,6 +348,7 @@ class TrainingMachineSettings:
     max_hours: float = 4.0  # then the instance ends, whatever it is doing
     max_usd: float = 0.0  # shortens max_hours to what this pays for; 0: no limit
     retries: int = 3  # new instances after a spot interruption
+    export: bool = True  # then in 4 bits as well, for a page without a GPU: a smaller machine, and faster
 
 
 @dataclass(frozen=True)

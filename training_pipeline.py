@@ -229,7 +229,7 @@ def run_train(arguments: argparse.Namespace, settings: Settings) -> int:
 
     processes.quieten()
     by = arguments.by or actor()
-    request = RunRequest(arguments.family, tuple(arguments.character), arguments.base, by)
+    request = RunRequest(arguments.family, tuple(arguments.character), arguments.base, by, arguments.export)
     if arguments.find_lr:
         return _find_rate(request, settings, as_json=arguments.json)
     progress = Progress(arguments.progress)

@@ -48,7 +48,8 @@ def _open_openvino(folder: Path, name: str = "openvino") -> Side:
     from character_chatbot.engines.base import Sampling
     from character_chatbot.engines.openvino_engine import EngineOptions, OpenVinoEngine
     from character_chatbot.export.architecture import read_architecture
-    from character_chatbot.export.footprint import Footprint, cache_token_bytes
+    from character_chatbot.export.footprint import cache_token_bytes
+    from utils.exports import Footprint
 
     adapters = {"one": folder / "adapter"} if name == "runtime" else {}
     options = EngineOptions(CACHE_TOKENS, REPLIES_AT_ONCE, adapters=adapters)

@@ -22,8 +22,8 @@ from character_chatbot.export.agreement import Agreement, measure_agreement
 from character_chatbot.export.architecture import Architecture, read_architecture
 from character_chatbot.export.compression import choose_group, pack_eight_bits, pack_four_bits, unpack
 from character_chatbot.export.exporting import ExportRequest, choose_bits, export_version, write_model
-from character_chatbot.export.footprint import Footprint, check_export_fits
-from character_chatbot.export.shelf import base_export_name, fetch_export, find_export
+from character_chatbot.export.footprint import check_export_fits
+from character_chatbot.export.shelf import fetch_export
 from character_chatbot.export.weights import Weights
 from character_chatbot.sources import SourceFinder
 from character_chatbot.training.preparation import RunRequest
@@ -32,6 +32,7 @@ from character_chatbot.version import open_version
 from config import ExportSettings, Settings, load_settings
 from utils.announcements import Announcements
 from utils.errors import BaseModelError, RegistryError
+from utils.exports import Footprint, base_export_name, find_export
 from utils.registry import Registry
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample_series"

@@ -8,19 +8,24 @@ import math
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from aws.storage import open_registry
 from character_chatbot.monitoring import progress_file
 from character_chatbot.monitoring.progress_file import BASE, DONE, EVALUATING, STAGES, TRAINING, Progress
-from character_chatbot.training.preparation import RunRequest
+from character_chatbot.training.commands import render_outcome
+from character_chatbot.training.outcome import RunOutcome, export_outcome
+from character_chatbot.training.preparation import PreparedRun, RunRequest
 from character_chatbot.training.run import run_training
 from character_chatbot.version import open_version
 from config import load_settings
 from training_pipeline import build_parser
 from utils import line_file
 from utils.announcements import Announcements
+from utils.errors import BaseModelError
+from utils.exports import find_export
 
 TINY: dict[str, object] = {
     "nano.hidden_size": 32, "nano.layers": 1, "nano.heads": 2, "nano.vocabulary": 400, "nano.epochs": 1,
@@ -152,7 +157,7 @@ def test_a_run_tells_its_stages_and_records_the_size_of_its_base(
     monkeypatch.setattr(progress_file, "SHORTEST_PAUSE_SECONDS", 0.0)
     settings = load_settings(flags=TINY | {"paths.data": str(sample_series)})
     registry, recorder = open_registry(settings), Recorder()
-    request = RunRequest("llama", ("Pip",), "nano", actor="ann@laptop")
+    request = RunRequest("llama", ("Pip",), "nano", actor="ann@laptop", export=True)
     outcome = run_training(request, settings, registry, Announcements(), recorder)
 
     assert list(dict.fromkeys(line["stage"] for line in recorder.lines)) == list(STAGES)
@@ -175,6 +180,25 @@ def test_a_run_tells_its_stages_and_records_the_size_of_its_base(
     (folder / "run.json").write_text(json.dumps(shown["run"]))
     assert open_version(folder).base.kind == "nano"
 
+    assert outcome.export == find_export(registry.store, "llama", outcome.version) is not None
+    assert "Exported for CPUs in 8 bits" in render_outcome("llama", outcome, "runs")
+
     again = Recorder()
-    assert run_training(request, settings, registry, Announcements(), again).reused
+    repeated = run_training(request, settings, registry, Announcements(), again)
+    assert (repeated.reused, repeated.export) == (True, outcome.export)
     assert again.lines[-1]["stage"] == DONE
+
+
+def test_a_version_stays_published_where_no_export_of_it_can_be_made(
+    sample_series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = RunRequest("llama", ("Pip",), "nano", export=True)
+    settings = load_settings(flags=TINY | {"paths.data": str(sample_series)})
+    run = PreparedRun(request, settings, Announcements(), Progress(), *[None] * 3)  # type: ignore[arg-type]
+    for error in (BaseModelError("the export does not say what torch says."), OSError(28, "No space left on device")):
+        monkeypatch.setattr("character_chatbot.export.exporting.export_version", Mock(side_effect=error))
+        outcome = export_outcome(run, RunOutcome("20261121-074545", {}, reused=False), open_registry(settings))
+        assert outcome.export is not None and str(error.args[-1]).rstrip(".") in outcome.export["problem"]
+        told = render_outcome("llama", outcome, "runs")
+        assert "Not exported for CPUs" in told
+        assert "python training_pipeline.py export llama --version 20261121-074545" in told

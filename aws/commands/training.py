@@ -68,6 +68,9 @@ def _tell_training(arguments: argparse.Namespace, result: TrainingResult) -> int
         print(whole(arguments, f"  Follow it:  python deploy_aws.py logs {record.run} --follow"))
     elif done and outcome:
         print(f"{record.run} published {outcome.output.get('version', 'its version')}; {record.cost_usd:.2f} USD.")
+        problem = (outcome.output.get("export") or {}).get("problem")
+        if problem:
+            print(f"  Not exported for CPUs, so its page takes a larger machine: {problem}")
         print(whole(arguments, f"  Serve it:  python deploy_aws.py deploy-gradio --family {arguments.family}"))
     if not done and outcome:
         print(whole(arguments, _failure(result)), file=sys.stderr)

@@ -20,7 +20,15 @@ from aws.errors import PlaceError
 from aws.journal import OPEN, Record, fingerprint
 from aws.machines.launch import Launch, Machine, find_instance
 from aws.operations.hold import held
-from aws.operations.serving import Choice, Need, build_serving_job, choose_machine, version_need, wait_for_page
+from aws.operations.serving import (
+    MACHINE_TYPES,
+    Choice,
+    Need,
+    build_serving_job,
+    choose_machine,
+    version_need,
+    wait_for_page,
+)
 from aws.operations.train import Watcher, renew
 from aws.places import Job
 from aws.pricing import ADDRESS_USD_PER_HOUR
@@ -76,6 +84,8 @@ class DeployPlan:
             f"{self.price.usd_per_hour:.4f} USD an hour ({self.price.source}), {until}",
             f"Open to {', '.join(self.open_to)}",
         ]
+        if self.need.smaller and self.choice.type != MACHINE_TYPES[0]:
+            lines.append(f"Exported for CPUs it would take a smaller machine, and be faster:  {self.need.smaller}")
         if self.domain:
             lines.append(
                 f"Caddy with TLS for {self.domain} in front, on an address that stays and costs "
@@ -114,7 +124,7 @@ def plan_deployment(cloud: Cloud, order: DeployOrder) -> DeployPlan:
     if order.domain:
         check_domain(order.domain)
     open_to = _open_to(cloud, order)
-    need = version_need(cloud.registry, order.family, order.version, cloud.settings.families)
+    need = version_need(cloud.registry, order.family, order.version, cloud.settings)
     choice = choose_machine(need, order.instance_type or aws.serving.instance_type)
     machine = Machine((choice.type.name,), aws.serving.volume_gb, image=aws.serving.image, confirm=True)
     price = cloud.prices.hour(choice.type.name, aws.region, "on-demand", machine.volume_gb)

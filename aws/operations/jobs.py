@@ -59,6 +59,7 @@ def build_training_job(
     command += ["--base", check_base(base, family)] if base else []
     command += ["--max-steps", str(max_steps)] if max_steps else []
     command += ["--seed", str(seed)] if seed is not None else []
+    command += ["--export"] if settings.aws.training.export else []
     kept = f"{CHECKPOINTS}/{family}/{run}"
     return Job(
         run,

@@ -1,7 +1,7 @@
 """What a page needs and which machine has it: sizes from the registry, with the reason for each choice.
 
-need = version_need(registry, "llama", "", settings.families)
-choice = choose_machine(need)                # t3.xlarge: a 3.2B model in 32 bit needs 14.3 GiB, …
+need = version_need(registry, "llama", "", settings)
+choice = choose_machine(need)                # t3.medium: a 3.2B model in 4 bit needs 3.8 GiB, …
 job = build_serving_job(settings, names, run, "llama")
 """
 
@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aws.operations.caddy import caddy_commands
 from aws.operations.jobs import build_serving_job
 from aws.operations.page_health import PageHealth, check_health, check_page, wait_for_page
-from config import FamilySettings
+from config import Settings
 from utils.errors import SuiteError, UsageError, nearest
+from utils.exports import find_version_export, read_footprint
 from utils.registry import Registry
 
 __all__ = [
@@ -55,6 +56,7 @@ MACHINE_TYPES = (
 )
 
 GIB = 2**30
+TORCH = "torch"  # of chat.engine
 CPU_DTYPE_BYTES = 4  # character_chatbot/machine/devices.py: float32 where there is no CUDA
 
 # The terms of the need, measured in November 2026 (2 Zen4 cores, torch 2.13, transformers 5.23, gradio 6.31, random
@@ -89,6 +91,8 @@ class Need:
         parameters: of the base; None: not known, ``bytes`` is then an assumption.
         bytes: of memory, everything on the machine counted.
         reason: what will be served, and what stands in its way; completes "Serve …".
+        bits: of a number, as it is served.
+        smaller: a command after which less will do; empty: none.
     """
 
     version: str
@@ -96,6 +100,8 @@ class Need:
     parameters: int | None
     bytes: int
     reason: str
+    bits: int = 8 * CPU_DTYPE_BYTES
+    smaller: str = ""
 
     @property
     def gib(self) -> float:
@@ -127,19 +133,20 @@ def version_need(
     registry: Registry,
     family: str,
     version: str = "",
-    families: FamilySettings = FamilySettings(),  # noqa: B008 - frozen
+    settings: Settings = Settings(),  # noqa: B008 - frozen
 ) -> Need:
     """What serving a version of a family takes; empty and ``latest``: the one that is served by default.
 
-    Without any version the page steps down to the untrained base, and the need is that base's.
+    Without any version the page steps down to the untrained base, and the need is that base's. An exported model is
+    served as it is exported, unless ``chat.engine`` is torch.
 
     Raises:
-        RegistryError: no version of this name, or latest.json is damaged.
+        RegistryError: no version of this name, or latest.json or an export is damaged.
         StoreError: the registry cannot be read.
     """
     wanted = "" if version == "latest" else version
     if not wanted and registry.latest(family) is None:
-        return _untrained_need(family, families)
+        return _untrained_need(registry, family, settings)
     shown = registry.show(family, wanted or None)
     base = shown["run"].get("base")
     base = base if isinstance(base, dict) else {}
@@ -147,22 +154,53 @@ def version_need(
     parameters = _parameters(base, name, shown["files"])
     adapter = _size(shown["files"], "adapter_model")
     reason = f"{family} {shown['version']}, an adapter on {_describe(name, parameters)}"
+    exported = _exported_need(registry, family, Need(shown["version"], name, parameters, 0, reason), settings)
+    if exported is not None:
+        return exported
     if base.get("kind") == "path":
         reason += ", which is a folder of the machine that trained it: the page will have to do without this version"
-    return _need(shown["version"], name, parameters, reason, adapter)
+    need = _need(shown["version"], name, parameters, reason, adapter)
+    wants_torch = settings.chat.engine == TORCH or base.get("kind") == "path"
+    return need if wants_torch else replace(need, smaller=_export_command(registry, family, need.version))
 
 
-def _untrained_need(family: str, families: FamilySettings) -> Need:
+def _untrained_need(registry: Registry, family: str, settings: Settings) -> Need:
     """Of the rung below: character_chatbot/sources.py steps down to it by itself."""
-    name = families[family].fine_tuned or families[family].laptop
+    name = settings.families[family].fine_tuned or settings.families[family].laptop
     parameters = _parameters({}, name, {})
     why = f"the registry has no version of {family} yet (train one: python deploy_aws.py train {family})"
-    return _need("", name, parameters, f"{_describe(name, parameters)} with the persona as its prompt: {why}")
+    reason = f"{_describe(name, parameters)} with the persona as its prompt: {why}"
+    exported = _exported_need(registry, family, Need("", name, parameters, 0, reason), settings)
+    return exported or _need("", name, parameters, reason)
 
 
 def _need(version: str, base: str, parameters: int | None, reason: str, adapter_bytes: int = 0) -> Need:
     known = ASSUMED_PARAMETERS if parameters is None else parameters
     return Need(version, base, parameters, memory_need(known, CPU_DTYPE_BYTES, adapter_bytes), reason)
+
+
+def _exported_need(registry: Registry, family: str, need: Need, settings: Settings) -> Need | None:
+    """The same on OpenVINO: the engine's process with a full cache, the app and the system. None: torch will serve it.
+
+    Raises RegistryError: the export is damaged.
+    """
+    if settings.chat.engine == TORCH:
+        return None
+    name, record = find_version_export(registry.store, family, need.version, need.base)
+    if record is None:
+        return None
+    try:
+        footprint, parameters, bits = read_footprint(record), int(record["parameters"]), int(record["bits"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    if need.version and name != need.version:
+        footprint = footprint.with_adapter()
+    memory = footprint.serving_bytes(settings.chat.cache_tokens) + APP_BYTES + SYSTEM_BYTES
+    return Need(need.version, need.base, parameters, memory, f"{need.reason}, exported in {bits} bit", bits)
+
+
+def _export_command(registry: Registry, family: str, version: str) -> str:
+    return f"python training_pipeline.py export {family} --version {version} --registry {registry.store.url}"
 
 
 def _parameters(base: Mapping[str, Any], name: str, files: Mapping[str, Any]) -> int | None:
@@ -255,7 +293,7 @@ def _sentence(need: Need) -> str:
     """``a 3.2B model in 32 bit needs 14.3 GiB``."""
     if need.parameters is None:
         return f"the size of {need.base} is not known; one of {_short(ASSUMED_PARAMETERS)} needs {need.gib:.1f} GiB"
-    return f"a {_short(need.parameters)} model in {8 * CPU_DTYPE_BYTES} bit needs {need.gib:.1f} GiB"
+    return f"a {_short(need.parameters)} model in {need.bits} bit needs {need.gib:.1f} GiB"
 
 
 def _describe(name: str, parameters: int | None) -> str:

@@ -195,14 +195,14 @@ class Contenders:
 
     def _exported_bytes(self, family: str, version: str, base: str) -> int:
         """What a version takes on OpenVINO; 0 where torch will speak for it."""
-        from character_chatbot.engines.choice import Speaker, can_share, find_speaker_export
-        from character_chatbot.export.footprint import Footprint
+        from character_chatbot.engines.choice import can_share
+        from utils.exports import find_version_export, read_footprint
 
         if self._service.settings.chat.engine == "torch" or on_gpu():
             return 0
         with suppress(KeyError, TypeError, ValueError, RegistryError, StoreError):
-            name, record = find_speaker_export(self._registry.store, Speaker(family, base, version))
-            size = Footprint(int((record or {})["weights_bytes"]), float((record or {})["cache_token_bytes"]))
+            name, record = find_version_export(self._registry.store, family, version, base)
+            size = read_footprint(record or {})
             if name == version:
                 return size.least_bytes()
             return (

@@ -16,16 +16,15 @@ from typing import Any
 
 from character_chatbot.engines.base import Engine
 from character_chatbot.engines.openvino_engine import EngineOptions, OpenVinoEngine
-from character_chatbot.export.footprint import GIB, Footprint
 from character_chatbot.export.packages import INSTALL, missing_package
-from character_chatbot.export.shelf import base_export_name, fetch_export, find_export
+from character_chatbot.export.shelf import fetch_export
 from character_chatbot.load_progress import CHECKING, READING, LoadProgress
 from character_chatbot.machine.machine_memory import available_host_bytes, free_host_bytes, own_bytes
 from character_chatbot.version import TrainedVersion
 from config import Settings
 from utils.errors import BaseModelError, RegistryError, StoreError, SuiteError
+from utils.exports import GIB, Footprint, find_version_export, read_footprint
 from utils.registry import Registry
-from utils.stores import Store
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +125,7 @@ def _torch_first(wanted: str, cuda: Callable[[], bool]) -> str:
 def _open_or_say(wanted: _Wanted) -> EngineChoice:
     """OpenVINO, or that there is no export (worth telling where it was asked for) or no package."""
     speaker = wanted.speaker
-    name, record = find_speaker_export(wanted.registry.store, speaker)
+    name, record = find_version_export(wanted.registry.store, speaker.family, speaker.version, speaker.base)
     if record is None:
         why = f"{speaker.label} is not exported"
         return EngineChoice(None, why, speaker.export_command, wanted.settings.chat.engine == OPENVINO)
@@ -142,15 +141,6 @@ class _DoesNotFitError(Exception):
         self.remedy = remedy
 
 
-def find_speaker_export(store: Store, speaker: Speaker) -> tuple[str, dict[str, Any] | None]:
-    """Name and record of the export of the version itself, else of its base. Raises RegistryError, StoreError."""
-    found = find_export(store, speaker.family, speaker.version) if speaker.version else None
-    if found is not None:
-        return speaker.version, found
-    name = base_export_name(speaker.base)
-    return name, find_export(store, speaker.family, name)
-
-
 def can_share(beside: Engine | None, name: str) -> bool:
     """Whether an engine that is there already can speak for a version on the exported base of this name."""
     return isinstance(beside, OpenVinoEngine) and beside.takes_adapters and beside.folder.name == name
@@ -160,7 +150,7 @@ def _open(wanted: _Wanted, name: str, record: dict[str, Any]) -> OpenVinoEngine:
     """Loaded. Raises _DoesNotFitError, RegistryError, StoreError, BaseModelError."""
     settings, speaker, beside = wanted.settings, wanted.speaker, wanted.beside
     try:
-        footprint = Footprint(int(record["weights_bytes"]), float(record["cache_token_bytes"]))
+        footprint = read_footprint(record)
         parameters = int(record["parameters"])
     except (KeyError, TypeError, ValueError):
         raise RegistryError(f"export.json of {speaker.family} {name} does not say how large it is.") from None

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from character_chatbot.bases import Base, load_config
-from character_chatbot.export.footprint import GIB, MIB, Footprint
 from character_chatbot.machine.devices import Device
 from character_chatbot.machine.machine_memory import available_bytes
 from utils.errors import BaseModelError
+from utils.exports import GIB, MIB, Footprint
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

@@ -26,13 +26,7 @@ from character_chatbot.export.architecture import Architecture, read_architectur
 from character_chatbot.export.footprint import cache_token_bytes, check_export_fits
 from character_chatbot.export.graph import build_graph
 from character_chatbot.export.packages import INSTALL, missing_package, package_versions
-from character_chatbot.export.shelf import (
-    RECORD,
-    TOKENIZER_FILES,
-    find_export,
-    publish_export,
-    remove_export,
-)
+from character_chatbot.export.shelf import publish_export, remove_export
 from character_chatbot.export.subject import Subject, base_subject, find_base_folder, find_pairs, version_subject
 from character_chatbot.export.weights import Weights
 from character_chatbot.machine.devices import Device, choose_device
@@ -41,6 +35,7 @@ from character_chatbot.prompts import end_of_turn
 from character_chatbot.version import open_version
 from config import Settings
 from utils.errors import BaseModelError
+from utils.exports import RECORD, TOKENIZER_FILES, find_export
 from utils.fetching import fetch_bar
 from utils.files import write_atomic
 from utils.registry import Registry

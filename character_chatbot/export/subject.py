@@ -16,7 +16,6 @@ from character_chatbot.bases import HUB, Base, find_base
 from character_chatbot.corpus import read_corpus
 from character_chatbot.engines.plain_tokenizer import PlainTokenizer
 from character_chatbot.export.agreement import Pair
-from character_chatbot.export.shelf import base_export_name
 from character_chatbot.hub_download import download
 from character_chatbot.load_progress import LoadProgress, shown_in_terminal
 from character_chatbot.prompts import Turn, build_messages, encode_prompt, encode_reply
@@ -25,6 +24,7 @@ from character_chatbot.training.examples import encode_dialogues
 from character_chatbot.version import TrainedVersion
 from config import Settings
 from utils.characters import Cast, Character
+from utils.exports import base_export_name
 from utils.hub import check_hub
 
 ANSWER = "I have told you before, and it is true."

@@ -15,8 +15,8 @@ from pathlib import Path
 from character_chatbot.monitoring.metrics_file import Measured
 from utils.line_file import LineFile
 
-PREPARING, BASE, TRAINING, EVALUATING, PUBLISHING, DONE = STAGES = (
-    "preparing", "base", "training", "evaluating", "publishing", "done",
+PREPARING, BASE, TRAINING, EVALUATING, PUBLISHING, EXPORTING, DONE = STAGES = (
+    "preparing", "base", "training", "evaluating", "publishing", "exporting", "done",
 )  # fmt: skip
 SHORTEST_PAUSE_SECONDS = 1.0
 # Of what a step of training measures, beside its loss; absent where it is not known.

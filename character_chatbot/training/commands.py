@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from config import FAMILIES, FORMATS, QUANTISATIONS
 from utils.command_line import add_recipe_argument
@@ -26,6 +27,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-steps", type=_count, metavar="N", help="so many steps, whatever the epochs")
     parser.add_argument("--patience", type=int, metavar="N", help="end after N held-out losses without a lower one")
     parser.add_argument("--find-lr", action="store_true", help="try learning rates and suggest one; trains nothing")
+    parser.add_argument("--export", action="store_true", help="then for CPUs as well, as the export command does")
     parser.add_argument("--seed", type=int, metavar="N", help="for the held-out episodes, weights and order")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
     parser.add_argument("--progress", type=Path, metavar="FILE", help="keep one JSON line there: stage, step, loss")
@@ -52,4 +54,17 @@ def render_outcome(family: str, outcome: RunOutcome, registry: str) -> str:
         lines.append(f"Perplexity of {held_out['replies']} held-out replies: base {base:.2f}, adapter {adapter:.2f}.")
     else:
         lines.append("Not evaluated: no episode was held out.")
+    if outcome.export is not None:
+        lines.append(_render_export(family, outcome.version, outcome.export))
     return "\n".join(lines)
+
+
+def _render_export(family: str, version: str, export: Mapping[str, Any]) -> str:
+    from character_chatbot.status import size_text
+
+    if "problem" not in export:
+        return f"Exported for CPUs in {export['bits']} bits, {size_text(export['weights_bytes'])}."
+    return (
+        f"Not exported for CPUs, so torch serves it: {export['problem']}\n"
+        f"  Try again:  python training_pipeline.py export {family} --version {version}"
+    )

@@ -1,4 +1,4 @@
-"""What came of a training run: measured on held-out replies, published as a version, found again."""
+"""What came of a training run: measured on held-out replies, published as a version, found again, exported."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import json
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from character_chatbot.monitoring.curve import draw_png
-from character_chatbot.monitoring.progress_file import EVALUATING, PUBLISHING
+from character_chatbot.monitoring.progress_file import EVALUATING, EXPORTING, PUBLISHING
 from character_chatbot.training.adapter import TrainingResult
 from character_chatbot.training.evaluation import Perplexity, choose_replies, evaluate_perplexity
 from character_chatbot.training.examples import Example
 from character_chatbot.training.preparation import PreparedRun
 from character_chatbot.version import build_run, write_version
-from utils.errors import RegistryError
+from utils.errors import RegistryError, SuiteError
 from utils.files import write_atomic
 from utils.registry import Registry
 
@@ -31,11 +31,15 @@ PUBLISHED = "published.json"  # in the run's folder: which version it has become
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """The version and its metrics. ``reused``: it was there already, made from the same data, base and settings."""
+    """The version and its metrics. ``reused``: it was there already, made from the same data, base and settings.
+
+    ``export``: what export.json says, or ``problem``: why there is none; None where none was asked for.
+    """
 
     version: str
     metrics: dict[str, Any]
     reused: bool
+    export: dict[str, Any] | None = None
 
 
 def measure_run(
@@ -136,3 +140,18 @@ def find_published(run: PreparedRun, registry: Registry) -> RunOutcome | None:
     except (OSError, ValueError, KeyError, TypeError, RegistryError):
         return None
     return RunOutcome(version, shown["metrics"], reused=True)
+
+
+def export_outcome(run: PreparedRun, outcome: RunOutcome, registry: Registry) -> RunOutcome:
+    """The outcome with an int4 model for CPUs beside the version. Where none can be made the version is as good."""
+    from character_chatbot.export.exporting import ExportRequest, export_version
+
+    run.progress.begin(EXPORTING)
+    try:
+        exported = export_version(ExportRequest(run.request.family, outcome.version), run.settings, registry)
+    except Exception as error:  # the version is published, and torch can serve it
+        logger.debug("the export failed", exc_info=True)
+        problem = error.what if isinstance(error, SuiteError) else f"{type(error).__name__}: {error}"
+        logger.warning("%s %s is not exported for CPUs: %s", run.request.family, outcome.version, problem)
+        return replace(outcome, export={"problem": problem})
+    return replace(outcome, export=exported.record)

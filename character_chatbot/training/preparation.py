@@ -31,12 +31,13 @@ NOT_IN_NAME = ("parallel", "checkpoint_minutes", "checkpoint_steps", "activation
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What is asked for. ``base``: repository, folder, ``nano`` or empty."""
+    """What is asked for. ``base``: repository, folder, ``nano`` or empty. ``export``: for CPUs as well."""
 
     family: str
     characters: tuple[str, ...] = ()
     base: str = ""
     actor: str = ""
+    export: bool = False
 
 
 @dataclass(frozen=True)

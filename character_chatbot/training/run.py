@@ -26,7 +26,7 @@ from character_chatbot.training.encoding import encode_held_out, encode_training
 from character_chatbot.training.evaluation import split_held_out
 from character_chatbot.training.examples import Example
 from character_chatbot.training.lr_finder import RateSearch, find_learning_rate
-from character_chatbot.training.outcome import RunOutcome, find_published, measure_run, publish_run
+from character_chatbot.training.outcome import RunOutcome, export_outcome, find_published, measure_run, publish_run
 from character_chatbot.training.preparation import PreparedRun, RunRequest, prepare_run
 from character_chatbot.training.sharding import FSDP, choose_parallel
 from config import Settings
@@ -53,7 +53,7 @@ def run_training(
     *,
     checkpoint_store: Store | None = None,
 ) -> RunOutcome:
-    """Load, train, evaluate, publish.
+    """Load, train, evaluate, publish; export, if that is asked for.
 
     Args:
         request: what is asked for.
@@ -67,16 +67,25 @@ def run_training(
         DataError, BaseModelError, TrainingError, RegistryError, StoreError: as their names say.
         KeyboardInterrupt, SystemExit: stopped; the same request goes on from the last checkpoint.
     """
-    with ending_on_sigterm(), processes.joined():
-        heard = progress if progress and processes.is_first() else Progress()
-        run = prepare_run(request, settings, announcements, heard)
-        with _locked(run.folder) if processes.is_first() else nullcontext():
-            outcome = processes.first_decides(lambda: find_published(run, registry))
-            if outcome is None:
-                trained = _train(run, _restore(run, checkpoint_store) if processes.is_first() else None)
-                outcome = processes.first_decides(lambda: publish_run(run, registry, *trained))
+    with ending_on_sigterm():
+        with processes.joined():
+            heard = progress if progress and processes.is_first() else Progress()
+            run = prepare_run(request, settings, announcements, heard)
+            outcome = _make_version(run, registry, checkpoint_store)
+        if request.export and processes.is_first():
+            outcome = export_outcome(run, outcome, registry)
         run.progress.begin(DONE)
     return outcome
+
+
+def _make_version(run: PreparedRun, registry: Registry, checkpoint_store: Store | None) -> RunOutcome:
+    """The version that the run has made before, or makes now; the model is out of memory afterwards."""
+    with _locked(run.folder) if processes.is_first() else nullcontext():
+        outcome = processes.first_decides(lambda: find_published(run, registry))
+        if outcome is not None:
+            return outcome
+        trained = _train(run, _restore(run, checkpoint_store) if processes.is_first() else None)
+        return processes.first_decides(lambda: publish_run(run, registry, *trained))
 
 
 def search_rate(

@@ -39,7 +39,7 @@ def test_a_training_is_the_program_of_the_laptop_with_its_places() -> None:
     assert job.command == (
         "training_pipeline.py", "train", "llama", "--data", "{work}/data", "--registry", "{bucket}", "--json",
         "--progress", "{work}/progress.json", "--by", "ann@laptop", "--character", "Pip", "--character", "Judge Hale",
-        "--base", "nano", "--max-steps", "5", "--seed", "9",
+        "--base", "nano", "--max-steps", "5", "--seed", "9", "--export",
     )  # fmt: skip
     assert job.inputs == (Link("data", "data/training"),)
     assert job.outputs == (
@@ -56,13 +56,14 @@ def test_the_training_program_understands_its_command() -> None:
     job = training_job(characters=("Pip",), base="owner/name", max_steps=5, seed=0)
     given = training_pipeline.build_parser().parse_args(job.command[1:])
     assert (given.family, given.character, given.base, given.max_steps) == ("llama", ["Pip"], "owner/name", 5)
-    assert (given.seed, given.by, given.json) == (0, "ann@laptop", True)
+    assert (given.seed, given.by, given.json, given.export) == (0, "ann@laptop", True, True)
+    assert "--export" not in training_job(settings_of(STRANGER_AWS__TRAINING__EXPORT="false")).command
     assert given.progress == Path("{work}/progress.json")
 
 
 def test_what_is_not_asked_for_is_not_in_the_command() -> None:
     job = training_job(hf_token="")
-    assert job.command[-2:] == ("--by", "ann@laptop")
+    assert job.command[-3:] == ("--by", "ann@laptop", "--export")
     assert job.secrets == {}
 
 

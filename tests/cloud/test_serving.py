@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from aws.operations.serving import GIB, MACHINE_TYPES, Need, choose_machine, memory_need, version_need
-from config import FamilySettings, SuiteError
+from character_chatbot.export.shelf import publish_export
+from config import FamilySettings, Settings, SuiteError
 from utils.errors import RegistryError, UsageError
+from utils.exports import MODEL_FILES, RECORD, TOKENIZER_FILES, base_export_name
 from utils.registry import Registry
 from utils.stores import FolderStore
 
@@ -135,8 +137,9 @@ def test_without_a_version_the_untrained_base_is_what_will_speak(registry: Regis
     assert (need.version, need.base, need.parameters) == ("", "Qwen/Qwen2.5-0.5B-Instruct", QWEN_05B)
     assert "no version of qwen yet" in need.reason
     assert "python deploy_aws.py train qwen" in need.reason
-    other = FamilySettings()
-    other = replace(other, qwen=replace(other.qwen, fine_tuned="ann/Qwen2.5-3B-pirate"))
+    families = FamilySettings()
+    families = replace(families, qwen=replace(families.qwen, fine_tuned="ann/Qwen2.5-3B-pirate"))
+    other = replace(Settings(), families=families)
     assert version_need(registry, "qwen", "", other).base == "ann/Qwen2.5-3B-pirate"
 
 
@@ -149,6 +152,64 @@ def test_a_version_that_does_not_exist_is_refused(registry: Registry, publish: P
 def test_a_base_in_a_folder_of_another_machine_is_said(registry: Registry, publish: Publish) -> None:
     publish(base("/home/ann/model", "path", parameters=10_000_000))
     assert "folder of the machine that trained it" in version_need(registry, "llama").reason
+
+
+# what is exported
+
+
+def export(registry: Registry, folder: Path, name: str, **record: object) -> None:
+    """An export as large as one of Llama-3.2-3B, but for its files."""
+    folder.mkdir(exist_ok=True)
+    for file in (*MODEL_FILES, *TOKENIZER_FILES):
+        (folder / file).write_text(file)
+    sizes = {"weights_bytes": 1_830_000_000, "cache_token_bytes": 68_812.8, "parameters": LLAMA_3B, "bits": 4}
+    (folder / RECORD).write_text(json.dumps(sizes | record))
+    publish_export(registry.store, "llama", name, folder)
+
+
+def test_an_exported_version_takes_a_smaller_machine(registry: Registry, publish: Publish, tmp_path: Path) -> None:
+    version = publish(base("meta-llama/Llama-3.2-3B-Instruct", "path", parameters=LLAMA_3B))
+    assert choose_machine(version_need(registry, "llama")).type.name == "t3.xlarge"
+    export(registry, tmp_path / "export", version)
+
+    need = version_need(registry, "llama")
+    assert choose_machine(need).type.name == "t3.medium"
+    assert choose_machine(need).reason.startswith("a 3.2B model in 4 bit needs 3.")
+    assert need.reason.endswith("(3.2B parameters), exported in 4 bit")  # and nobody needs the folder of its base
+    assert version_need(registry, "llama", settings=with_torch()).bytes > 14 * GIB
+
+
+def test_an_adapter_on_an_exported_base_takes_more(registry: Registry, publish: Publish, tmp_path: Path) -> None:
+    publish(base("meta-llama/Llama-3.2-3B-Instruct", parameters=LLAMA_3B))
+    export(registry, tmp_path / "export", base_export_name("meta-llama/Llama-3.2-3B-Instruct"))
+    assert choose_machine(version_need(registry, "llama")).type.name == "t3.large"
+
+
+def test_an_exported_base_speaks_where_there_is_no_version(registry: Registry, tmp_path: Path) -> None:
+    settings = Settings()
+    name = settings.families["llama"].fine_tuned or settings.families["llama"].laptop
+    export(registry, tmp_path / "export", base_export_name(name), parameters=SMOL_135M, bits=8)
+    assert version_need(registry, "llama").bits == 8
+
+
+def test_what_is_not_exported_tells_how(registry: Registry, publish: Publish) -> None:
+    version = publish(base("meta-llama/Llama-3.2-3B-Instruct"))
+    told = f"python training_pipeline.py export llama --version {version} --registry {registry.store.url}"
+    assert version_need(registry, "llama").smaller == told
+    assert version_need(registry, "llama", settings=with_torch()).smaller == ""
+
+
+def test_an_export_that_does_not_tell_its_size_is_left_to_torch(
+    registry: Registry, publish: Publish, tmp_path: Path
+) -> None:
+    version = publish(base("meta-llama/Llama-3.2-3B-Instruct"))
+    export(registry, tmp_path / "export", version, weights_bytes=None)
+    assert version_need(registry, "llama").bits == 32
+
+
+def with_torch() -> Settings:
+    settings = Settings()
+    return replace(settings, chat=replace(settings.chat, engine="torch"))
 
 
 # which machine
