@@ -364,6 +364,7 @@ def test_a_stop_across_pieces_is_never_shown() -> None:
             "nothing but text",
         ),
         ({"model": MODEL, "messages": [said("hi")], "modalities": ["text", "audio"]}, 400, "nothing but text"),
+        ({"model": MODEL, "messages": [said("hi")], "web_search_options": {}}, 400, "looked up in the web"),
         ({"model": MODEL, "messages": [{"role": "user", "content": False}]}, 400, "content"),
         ({"model": MODEL, "messages": [said("hi")], "n": 3}, 400, "n"),
         ({"model": MODEL, "messages": [said("hi")], "temperature": "warm"}, 400, "temperature"),

@@ -40,9 +40,16 @@ def _refuse_tools(given: object) -> object:
     return given
 
 
+def _refuse_search(given: object) -> object:
+    if given is not None:  # an empty object asks for it as well
+        raise ValueError("nothing is looked up in the web here")
+    return given
+
+
 Refused = Annotated[Any, AfterValidator(_refuse)]
 TextOnly = Annotated[Any, AfterValidator(_refuse_all_but_text)]
 NoTools = Annotated[Any, AfterValidator(_refuse_tools)]
+NoSearch = Annotated[Any, AfterValidator(_refuse_search)]
 
 
 class _Request(BaseModel):
@@ -67,6 +74,7 @@ class _Request(BaseModel):
     function_call: NoTools = None
     response_format: TextOnly = None
     modalities: TextOnly = None
+    web_search_options: NoSearch = None
 
     @field_validator("stop", mode="before")
     @classmethod

@@ -109,8 +109,9 @@ def migrate(connection: sqlite3.Connection, where: str) -> None:
         for number, statements in enumerate(MIGRATIONS[version:], version + 1):
             _run(connection, statements)
             connection.execute(f"PRAGMA user_version = {number}")
-            logger.info("%s: schema %d", where, number)
         connection.execute("COMMIT")
+        if version:  # a new file is nothing to tell
+            logger.info("%s was written by an older program: schema %d instead of %d", where, len(MIGRATIONS), version)
     except BaseException:
         connection.execute("ROLLBACK")
         raise
