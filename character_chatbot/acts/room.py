@@ -20,7 +20,7 @@ from character_chatbot.service import Service
 from utils.errors import SuiteError, UsageError
 
 MOVE_SECONDS = 10.0  # that a message waits for the conversation it is to go into
-MOST_TABS = 1_000  # remembered; of the oldest one it is then taken that it has not moved
+MOST_TABS = 200  # remembered; of the one unused for longest it is then taken that it has not moved
 
 
 class UnderWay(UsageError):
