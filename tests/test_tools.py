@@ -24,7 +24,7 @@ from character_chatbot.corpus import load_corpus
 from character_chatbot.editing.cast_editor import CastEditor, may_edit
 from character_chatbot.editing.current_cast import with_current_cast
 from character_chatbot.engines.base import EchoEngine
-from character_chatbot.pages import tool_blocks
+from character_chatbot.pages import compare_tab, tool_blocks
 from character_chatbot.pages.characters_tab import Characters
 from character_chatbot.pages.compare_tab import Compare
 from character_chatbot.service import Service
@@ -694,6 +694,27 @@ def test_the_tab_offers_two_different_sources_and_enables_votes_at_the_end(
     assert "The left one is better: served" in voted["verdict"]
     assert "chosen" in voted["left"]
     assert "1 of 1" in voted["tally"] or "0 of 1" in voted["tally"]
+
+
+def test_the_tab_follows_the_loading_of_the_chats_model(
+    service: Service, contenders: Contenders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[None] = []
+    real = service.progress.read
+    monkeypatch.setattr(service.progress, "read", lambda: looks.append(None) or real())
+    monkeypatch.setattr(Service, "loading", property(lambda self: len(looks) < 2))
+    monkeypatch.setattr(compare_tab, "LOOK_SECONDS", 0.0)
+    service.progress.begin("reading", "the weights")
+    tab = Compare(Comparing(service, contenders, ChatStore(None)), contenders, service)
+
+    async def collect() -> list[dict[str, Any]]:
+        return [each async for each in tab.follow("me", None, None, "Kit")]
+
+    before, first, second, after = asyncio.run(collect())
+    assert (before["first"]["value"], after["first"]["value"]) == (None, "served")
+    assert "reading the weights" in first["notice"] and "reading the weights" in second["notice"]
+    assert "reading the weights" in first["told"] and "told" not in second  # once
+    assert (after["notice"], after["told"]) == ("", "")
 
 
 def test_nothing_in_a_reply_becomes_markup(service: Service, contenders: Contenders) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncGenerator, Callable
@@ -12,6 +13,7 @@ from character_chatbot.chats.records import BOTH_BAD, LEFT, RIGHT, TIE
 from character_chatbot.chats.store import ChatStore
 from character_chatbot.comparing.contenders import Contenders
 from character_chatbot.comparing.rounds import Comparing, Question, Round
+from character_chatbot.load_progress import Stage
 from character_chatbot.pages import tool_blocks
 from character_chatbot.pages.downloads import connect_download
 from character_chatbot.pages.tab_events import find_tab
@@ -22,6 +24,7 @@ from utils.registry import Registry
 if TYPE_CHECKING:
     from gradio.components import Component
 
+LOOK_SECONDS = 0.5  # between two words of how far loading is
 REPLIES_AT_ONCE = 8  # comparisons that wait or stream; further ones see their place in the queue
 VOTES = {LEFT: "Left is better", RIGHT: "Right is better", TIE: "Equally good", BOTH_BAD: "Both bad"}
 FILE_NAME = "preferences.jsonl"
@@ -47,9 +50,6 @@ class Compare:
         other = second if second in keys and second != one else next((key for key in keys if key != one), None)
         choices = [(label, key) for key, label in keys.items()]
         notice = "" if len(keys) != 1 else markup.hint("There is only one source on this machine: train a version.")
-        if self._service.loading:
-            now = self._service.progress.read()
-            notice = markup.hint(f"The model is being loaded ({now.sentence}): open this tab again in a moment.")
         return {
             "first": Properties(choices=choices, value=one),
             "second": Properties(choices=choices, value=other),
@@ -58,6 +58,20 @@ class Compare:
             "notice": notice,
         }
 
+    async def follow(
+        self, owner: str, first: str | None, second: str | None, character: str | None
+    ) -> AsyncGenerator[View, None]:
+        """As :meth:`look`; while the chat's model is being loaded how far that is, and then all of it again."""
+        was_loading, told = self._service.loading, ""
+        yield self.look(owner, first, second, character)
+        while self._service.loading:
+            now = self._service.progress.read()
+            yield _loading(now, told)
+            told = now.title
+            await asyncio.sleep(LOOK_SECONDS)
+        if was_loading:
+            yield {"told": ""} | self.look(owner, first, second, character)
+
     async def ask(self, question: Question, before: Round) -> AsyncGenerator[View, None]:
         """Both replies as they come."""
         told = ""
@@ -65,9 +79,8 @@ class Compare:
             async for view in views:
                 stage = view.get("loading")
                 if stage:  # its title is told once, its figures are for those who look
-                    new, told = stage.title != told, stage.title
-                    loading = {"notice": markup.loading_block(stage.title, stage.figures, stage.share)}
-                    yield loading | ({"told": markup.hint(f"Loading: {told}")} if new else {})
+                    yield _loading(stage, told)
+                    told = stage.title
                     continue
                 shown: View = {"notice": markup.problem_block(view["notice"]) if view.get("notice") else ""}
                 shown |= {"told": ""} if told else {}
@@ -104,6 +117,12 @@ class Compare:
             "stop": Properties(interactive=busy),
             "new": Properties(interactive=not busy and bool(now.message)),
         } | {f"vote-{vote}": votable for vote in VOTES}
+
+
+def _loading(stage: Stage, told: str) -> View:
+    """How far it is; its title goes to screen readers, unless that was ``told`` before."""
+    view: View = {"notice": markup.loading_block(stage.title, stage.figures, stage.share)}
+    return view if stage.title == told else view | {"told": markup.hint(f"Loading: {stage.title}")}
 
 
 def lay_out_compare(
@@ -185,8 +204,10 @@ def _connect(parts: dict[str, Any], acts: Compare, whose: Component, owner_of: C
     def by_part(view: View) -> dict[Any, Any]:
         return {parts[name]: gr.update(**new) if isinstance(new, Properties) else new for name, new in view.items()}
 
-    def look(owner: Any, *chosen: Any) -> Any:
-        return by_part(acts.look(owner_of(owner), *chosen))
+    async def look(owner: Any, *chosen: Any) -> Any:
+        async with contextlib.aclosing(acts.follow(owner_of(owner), *chosen)) as views:
+            async for view in views:
+                yield by_part(view)
 
     async def ask(hidden: bool, now: Any, *texts: str | None) -> Any:
         text, name, first, second, character = (value or "" for value in texts)
@@ -203,7 +224,7 @@ def _connect(parts: dict[str, Any], acts: Compare, whose: Component, owner_of: C
 
     tab = find_tab()
     if tab is not None:
-        tab.select(look, inputs=[whose, *choice], **common)
+        tab.select(look, inputs=[whose, *choice], concurrency_limit=None, **common)
     gr.on(
         [parts["ask"].click, parts["box"].submit], ask,
         inputs=[parts["hidden"], parts["round"], parts["box"], parts["name"], *choice],
