@@ -3,8 +3,8 @@
     contenders = Contenders(service, registry, "llama")
     contenders.choices()                       # {"served": "now: llama 20261121-101530 …", "quotes": "…"}
     failed = contenders.prepare("version:llama/20261120-090000", "served")
-contenders.loading                         # "fetching llama 20261120-090000 from …, 35%, 8 s", meanwhile
-source = contenders.open("version:llama/20261120-090000", beside="served")
+    contenders.loading                         # "fetching llama 20261120-090000 from …, 35%, 8 s", meanwhile
+    source = contenders.open("version:llama/20261120-090000", beside="served")
 
 What the chat speaks with is never loaded twice. Beyond it, only the two that are compared are kept, as long as memory
 is enough for both.
