@@ -17,6 +17,7 @@ from utils.errors import UsageError
 SECTIONS_THAT_STAY = ("paths.", "aws.", "secrets.")
 KEYS_THAT_STAY = ("app.host", "app.port")
 KEYS_THAT_GO = ("aws.region",)
+BASES = "cache/bases"  # character_chatbot/nano.py, aws/instance/program.py
 MARK = "complete.json"  # character_chatbot/recovery/checkpoints.py writes it last
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
@@ -66,7 +67,8 @@ def build_training_job(
         TRAINING,
         tuple(_no_placeholder(command)),
         inputs=(Link("data", DATA),),
-        outputs=(Link("runs", f"{kept}/runs", MARK), Link("cache", f"{kept}/cache", "config.json")),
+        # Of the cache the nano base alone: gigabytes of versions and exports lie there as well, on their way elsewhere.
+        outputs=(Link("runs", f"{kept}/runs", MARK), Link(BASES, f"{kept}/{BASES}", "config.json")),
         environment=job_environment(settings),
         secrets={"HF_TOKEN": hf_token} if hf_token else {},
         max_hours=max_hours,

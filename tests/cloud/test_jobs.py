@@ -44,7 +44,7 @@ def test_a_training_is_the_program_of_the_laptop_with_its_places() -> None:
     assert job.inputs == (Link("data", "data/training"),)
     assert job.outputs == (
         Link("runs", f"checkpoints/llama/{RUN}/runs", "complete.json"),
-        Link("cache", f"checkpoints/llama/{RUN}/cache", "config.json"),
+        Link("cache/bases", f"checkpoints/llama/{RUN}/cache/bases", "config.json"),
     )
     assert (job.name, job.purpose, job.log_key) == (RUN, "training", f"logs/llama/{RUN}.log")
     assert (job.max_hours, job.max_usd, job.restart, job.torch_index) == (2.5, 1.0, False, "")
