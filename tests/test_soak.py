@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from benchmarks.conversations import bytes_an_act, last_hour, longest_life, restart_share, slope
@@ -106,6 +108,27 @@ def test_the_page_is_read_as_it_is_written(kept: Any) -> None:
     tab: Any = Tab(None, "")  # type: ignore[arg-type]
     tab._names, tab.values = {"transcript": 1}, {1: transcript(path, 100)}
     assert tab.path == [Shown(each.id, "user" if each.role == "user" else "bot", each.text) for each in path]
+
+
+def test_an_answer_that_is_faster_than_the_word_of_its_event_is_not_lost() -> None:
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":  # the stream of the tab
+            await asyncio.sleep(0.01)
+            return httpx.Response(200, text='data: {"msg": "close_stream"}\n\n')
+        tab._hand_over({"event_id": "1", "msg": "process_completed", "output": {"data": []}})
+        return httpx.Response(200, json={"event_id": "1"})
+
+    tab = Tab(httpx.AsyncClient(transport=httpx.MockTransport(answer)), "http://page")
+    tab._names = {"stop": 1}
+    tab._events = {(1, "click"): {"id": 0, "inputs": [], "outputs": [], "targets": [[1, "click"]]}}
+
+    async def press() -> None:
+        await asyncio.wait_for(tab.run("stop"), 2)
+        tab._hand_over({"event_id": "1", "msg": "late"})
+        await tab.close()
+
+    asyncio.run(press())
+    assert (tab._waiting, tab._early) == ({}, {})
 
 
 def sample(seconds: float, life: int, rss: float, acts: int = 0) -> Sample:

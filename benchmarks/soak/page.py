@@ -65,7 +65,9 @@ class Tab:
     values: dict[int, Any] = field(default_factory=dict)
     _names: dict[str, int] = field(default_factory=dict)
     _events: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
-    _waiting: dict[str, asyncio.Queue[dict[str, Any] | Exception]] = field(default_factory=dict)
+    _waiting: dict[str, asyncio.Queue[Mapping[str, Any] | Exception]] = field(default_factory=dict)
+    _early: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)  # of events whose id is not known yet
+    _over: set[str] = field(default_factory=set)  # events that nobody waits for any more
     _read_path: tuple[str, list[Shown]] = ("", [])
     _reader: asyncio.Task[None] | None = None
     _heart: asyncio.Task[None] | None = None
@@ -134,7 +136,9 @@ class Tab:
         answer = await self.http.post(f"{self.url}{API}/queue/join", json=body)
         answer.raise_for_status()
         id = answer.json()["event_id"]
-        waiting = self._waiting.setdefault(id, asyncio.Queue())
+        waiting = self._waiting[id] = asyncio.Queue()
+        for message in self._early.pop(id, ()):
+            waiting.put_nowait(message)
         if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._read())
         try:
@@ -142,6 +146,7 @@ class Tab:
                 yield changed
         finally:
             self._waiting.pop(id, None)
+            self._over.add(id)
 
     async def run(self, name: str, event: str = "click", told: Mapping[str, Any] | None = None) -> None:
         """Let an event happen to its end."""
@@ -206,10 +211,18 @@ class Tab:
                 message = json.loads(line[5:])
                 if message["msg"] == "close_stream":
                     return
-                id = message.get("event_id")
-                for waiting in [self._waiting.get(id)] if id else list(self._waiting.values()):
-                    if waiting is not None and message["msg"] != "heartbeat":
-                        waiting.put_nowait(message)
+                if message["msg"] != "heartbeat":
+                    self._hand_over(message)
+
+    def _hand_over(self, message: Mapping[str, Any]) -> None:
+        """Give a message to whoever waits for it; the answer to an event may be faster than the word of its id."""
+        id = message.get("event_id")
+        if id and id not in self._waiting:
+            if id not in self._over:
+                self._early.setdefault(id, []).append(message)
+            return
+        for waiting in [self._waiting[id]] if id else list(self._waiting.values()):
+            waiting.put_nowait(message)
 
     async def _beat(self) -> None:
         """By which gradio knows that the tab is open."""
